@@ -1,0 +1,163 @@
+/** sdmount location add, list, remove, rescan: the folders that are in the tree. */
+import type { Command, Invocation } from '../command.ts'
+import { CommandError } from '../exit-codes.ts'
+import { askLibrary } from '../library-client.ts'
+import { nameOfText } from '../names.ts'
+import { resolveFolder, resolveLibrary } from '../paths.ts'
+import type { ScanUpdate } from '../service/requests.ts'
+import { count } from '../terminal/format.ts'
+import { Progress } from '../terminal/progress.ts'
+import { table } from '../terminal/table.ts'
+import { printable } from '../terminal/terminal.ts'
+
+const add: Command = {
+  words: ['location', 'add'],
+  summary: 'add a folder to the tree',
+  description: `Adds the folder at PATH to the tree, in place: nothing is copied or moved. While the library is mounted it appears at
+once, and is scanned into the index in the background. A folder inside an sdmount tree is refused, since the tree can't
+contain itself; a folder that contains the mountpoint is fine.`,
+  arguments: [{ name: 'path', required: true, help: 'a folder' }],
+  options: ['library', 'name', 'wait', 'json'],
+  examples: [
+    { line: 'sdmount location add ~/Music', does: 'as Music at the top of the tree' },
+    { line: 'sdmount location add /media/stick/DCIM --name Camera --wait', does: 'under another name; return when it is scanned' },
+  ],
+  async run(invocation) {
+    const { terminal } = invocation
+    const name = invocation.option('name')
+    const progress = new ScanProgressLine(invocation)
+    const added = await askLibrary({
+      library: library(invocation),
+      request: 'location.add',
+      arguments: {
+        path: resolveFolder(required(invocation, 'path')),
+        wait: invocation.option('wait'),
+        ...(name === undefined ? {} : { name: nameOfText(name) }),
+      },
+      create: true,
+      signal: invocation.signal,
+      update: update => progress.show(update),
+    })
+    progress.end()
+    if (invocation.option('json')) {
+      terminal.print(
+        JSON.stringify({ name: printable(added.name), path: printable(added.path), mounted: added.mounted, notes: added.notes }),
+      )
+      return 'ok'
+    }
+    terminal.print(
+      `added ${printable(added.name)}: ${printable(added.path)}${added.mounted ? '' : ' (in the tree when the library is mounted)'}`,
+    )
+    for (const note of added.notes) terminal.remark(`note: ${note}`)
+    return 'ok'
+  },
+}
+
+const list: Command = {
+  words: ['location', 'list'],
+  summary: 'list the folders that are in the tree',
+  description: 'Lists the locations with their folders and how many entries the index knows of each.',
+  arguments: [],
+  options: ['library', 'json'],
+  examples: [{ line: 'sdmount location list', does: 'names, folders, entries' }],
+  async run(invocation) {
+    const { locations } = await askLibrary({
+      library: library(invocation),
+      request: 'location.list',
+      arguments: {},
+      create: false,
+      signal: invocation.signal,
+    })
+    const rows = locations.map(l => ({ name: printable(l.name), path: printable(l.path), entries: l.entries }))
+    if (invocation.option('json')) invocation.terminal.print(JSON.stringify(rows))
+    else
+      for (const line of table(
+        ['NAME', 'FOLDER', 'ENTRIES'],
+        rows.map(r => [r.name, r.path, count(r.entries)]),
+      ))
+        invocation.terminal.print(line)
+    return 'ok'
+  },
+}
+
+const remove: Command = {
+  words: ['location', 'remove'],
+  summary: 'take a folder out of the tree; its files stay where they are',
+  description: `Takes the location out of the tree and out of the index. The folder and its files are not touched. Files that
+programs have open stay usable until they are closed.`,
+  arguments: [{ name: 'name', required: true, help: "the location's name, as `location list` shows it" }],
+  options: ['library'],
+  examples: [{ line: 'sdmount location remove Music', does: 'the files stay in ~/Music' }],
+  async run(invocation) {
+    const removed = await askLibrary({
+      library: library(invocation),
+      request: 'location.remove',
+      arguments: { name: required(invocation, 'name') },
+      create: false,
+      signal: invocation.signal,
+    })
+    invocation.terminal.print(`removed ${printable(removed.name)} from the tree; ${printable(removed.path)} stays as it is`)
+    return 'ok'
+  },
+}
+
+const rescan: Command = {
+  words: ['location', 'rescan'],
+  summary: 'read a location (or all of them) into the index again',
+  description: `The index follows changes by itself; a scan mends what it missed, for example on network filesystems, which don't tell
+of changes. It runs in the background and slows nothing down.`,
+  arguments: [{ name: 'name', required: false, help: 'one location; by default all' }],
+  options: ['library', 'wait'],
+  examples: [{ line: 'sdmount location rescan Music --wait', does: 'and wait for its end' }],
+  async run(invocation) {
+    const name = invocation.bytes('name')
+    const progress = new ScanProgressLine(invocation)
+    const { names } = await askLibrary({
+      library: library(invocation),
+      request: 'location.rescan',
+      arguments: { wait: invocation.option('wait'), ...(name === undefined ? {} : { name }) },
+      create: false,
+      signal: invocation.signal,
+      update: update => progress.show(update),
+    })
+    progress.end()
+    invocation.terminal.print(
+      `${invocation.option('wait') ? 'scanned' : 'scanning'} ${names.map(printable).join(', ') || 'nothing: there are no locations'}`,
+    )
+    return 'ok'
+  },
+}
+
+export const locationCommands: readonly Command[] = [add, list, remove, rescan]
+
+/** Scans as one line that is redrawn, or as plain lines where nobody watches. */
+class ScanProgressLine {
+  readonly #progress: Progress
+
+  constructor(invocation: Invocation) {
+    this.#progress = new Progress(invocation.terminal)
+  }
+
+  show(update: ScanUpdate): void {
+    const scan = update.scan
+    const counts = scan
+      ? `${count(scan.entries)} entries in ${count(scan.directories)} folders, ${count(Math.round(scan.entriesPerSecond))}/s`
+      : ''
+    this.#progress.show(`${update.done ? 'scanned' : 'scanning'} ${printable(update.name)}${counts ? `: ${counts}` : ''}`)
+    if (update.done) this.#progress.end()
+  }
+
+  end(): void {
+    this.#progress.end()
+  }
+}
+
+function library(invocation: Invocation): string {
+  return resolveLibrary(invocation.option('library'), invocation.environment)
+}
+
+function required(invocation: Invocation, argument: string): string {
+  const value = invocation.bytes(argument)
+  if (value === undefined || value === '') throw new CommandError('usage', `${argument} is missing`)
+  return value
+}

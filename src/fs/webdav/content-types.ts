@@ -1,0 +1,88 @@
+/**
+ * Media types by file name extension: as many as a browser shows or plays by itself.
+ * Owns: the table. Text is taken to be UTF-8. What isn't here is a download.
+ */
+import type { Name } from '../../vfs/contract.ts'
+
+const TYPES = new Map(
+  Object.entries({
+    aac: 'audio/aac',
+    apng: 'image/apng',
+    avif: 'image/avif',
+    bmp: 'image/bmp',
+    c: 'text/plain',
+    cfg: 'text/plain',
+    conf: 'text/plain',
+    cpp: 'text/plain',
+    css: 'text/css',
+    csv: 'text/csv',
+    doc: 'application/msword',
+    docx: 'application/vnd.openxmlformats-officedocument.wordprocessingml.document',
+    epub: 'application/epub+zip',
+    flac: 'audio/flac',
+    gif: 'image/gif',
+    go: 'text/plain',
+    gz: 'application/gzip',
+    h: 'text/plain',
+    htm: 'text/html',
+    html: 'text/html',
+    ico: 'image/x-icon',
+    ics: 'text/calendar',
+    ini: 'text/plain',
+    java: 'text/plain',
+    jpeg: 'image/jpeg',
+    jpg: 'image/jpeg',
+    js: 'text/javascript',
+    json: 'application/json',
+    jxl: 'image/jxl',
+    log: 'text/plain',
+    m4a: 'audio/mp4',
+    m4v: 'video/mp4',
+    md: 'text/markdown',
+    mjs: 'text/javascript',
+    mkv: 'video/x-matroska',
+    mov: 'video/quicktime',
+    mp3: 'audio/mpeg',
+    mp4: 'video/mp4',
+    odp: 'application/vnd.oasis.opendocument.presentation',
+    ods: 'application/vnd.oasis.opendocument.spreadsheet',
+    odt: 'application/vnd.oasis.opendocument.text',
+    oga: 'audio/ogg',
+    ogg: 'audio/ogg',
+    ogv: 'video/ogg',
+    opus: 'audio/ogg',
+    pdf: 'application/pdf',
+    png: 'image/png',
+    ppt: 'application/vnd.ms-powerpoint',
+    pptx: 'application/vnd.openxmlformats-officedocument.presentationml.presentation',
+    py: 'text/plain',
+    rs: 'text/plain',
+    rtf: 'application/rtf',
+    sh: 'text/plain',
+    svg: 'image/svg+xml',
+    tar: 'application/x-tar',
+    tif: 'image/tiff',
+    tiff: 'image/tiff',
+    toml: 'text/plain',
+    ts: 'text/plain',
+    txt: 'text/plain',
+    vcf: 'text/vcard',
+    wav: 'audio/wav',
+    weba: 'audio/webm',
+    webm: 'video/webm',
+    webp: 'image/webp',
+    xls: 'application/vnd.ms-excel',
+    xlsx: 'application/vnd.openxmlformats-officedocument.spreadsheetml.sheet',
+    xml: 'application/xml',
+    yaml: 'text/plain',
+    yml: 'text/plain',
+    zip: 'application/zip',
+  }),
+)
+
+export function contentType(name: Name): string {
+  const dot = name.lastIndexOf('.')
+  const type = dot < 0 ? undefined : TYPES.get(name.slice(dot + 1).toLowerCase())
+  if (type === undefined) return 'application/octet-stream'
+  return type.startsWith('text/') ? `${type}; charset=utf-8` : type
+}
