@@ -5,6 +5,8 @@ import { gzipSync } from 'node:zlib'
 import test from 'ava'
 import fc from 'fast-check'
 import { O_RDWR } from '../../src/sys/flags.ts'
+import type { Vfs } from '../../src/vfs/contract.ts'
+import { ForwardingVfs } from '../../src/vfs/forwarding-vfs.ts'
 import { context } from '../vfs/volume-contract.ts'
 import { parseMultistatus } from './support/multistatus.ts'
 import { type ServedTree, serveTree } from './support/served-tree.ts'
@@ -27,7 +29,7 @@ function untilClosed(served: ServedTree, bytes: string): Promise<{ ms: number; t
 }
 
 const settled = async (condition: () => boolean) => {
-  for (let i = 0; i < 250 && !condition(); i++) await sleep(20)
+  for (let i = 0; i < 3000 && !condition(); i++) await sleep(20)
   return condition()
 }
 
@@ -156,25 +158,63 @@ test('an answer reaches a client that still sends, and its body is not read to t
   t.true(sent < 1_000_000_000)
 })
 
+/** A tree whose calls of one kind stop at the given one, until they are let go on. */
+class StoppingVfs extends ForwardingVfs {
+  #stop: { readonly call: string; left: number; readonly reached: () => void; readonly goOn: Promise<void> } | undefined
+
+  /** Answers when the call was reached, with what lets it go on. */
+  stopAt(call: 'opendir' | 'tmpfile' | 'unlink', number: number): { readonly reached: Promise<void>; readonly goOn: () => void } {
+    const reached = Promise.withResolvers<void>()
+    const goOn = Promise.withResolvers<void>()
+    this.#stop = { call, left: number, reached: reached.resolve, goOn: goOn.promise }
+    return { reached: reached.promise, goOn: goOn.resolve }
+  }
+
+  override async opendir(...args: Parameters<Vfs['opendir']>) {
+    await this.#pass('opendir')
+    return await super.opendir(...args)
+  }
+  override async tmpfile(...args: Parameters<Vfs['tmpfile']>) {
+    await this.#pass('tmpfile')
+    return await super.tmpfile(...args)
+  }
+  override async unlink(...args: Parameters<Vfs['unlink']>) {
+    await this.#pass('unlink')
+    await super.unlink(...args)
+  }
+
+  async #pass(call: string): Promise<void> {
+    const stop = this.#stop
+    if (stop?.call !== call || --stop.left > 0) return
+    this.#stop = undefined
+    stop.reached()
+    await stop.goOn
+  }
+}
+
 test('clients that vanish in the middle of a listing, a copy, a delete', async t => {
-  const served = await serveTree(t)
+  let stopping!: StoppingVfs
+  const served = await serveTree(t, { wrap: vfs => (stopping = new StoppingVfs(vfs)) })
   const { http, volume } = served
   await http.send('MKCOL', '/mem/big')
   const { ino } = volume.lookup(context, volume.rootIno, 'big')!.attributes
   for (let i = 0; i < 3000; i++) volume.create(context, ino, `n${i}`, 0o644, O_RDWR).file.release()
-  const vanish = async (request: string) => {
+  const vanish = async (request: string, call: 'opendir' | 'tmpfile' | 'unlink', number: number) => {
+    const { reached, goOn } = stopping.stopAt(call, number)
     const socket = connect(served.server.port, '127.0.0.1')
     socket.on('error', () => {})
     socket.write(`${request}\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n`)
-    t.true(await settled(() => served.server.activeRequests === 1))
+    await reached
+    t.is(served.server.activeRequests, 1)
     socket.destroy()
+    goOn()
     t.true(await settled(() => served.server.activeRequests === 0))
     t.deepEqual(served.leaks(), [])
   }
-  await vanish('PROPFIND /mem/big HTTP/1.1\r\nDepth: 1')
-  await vanish('COPY /mem/big HTTP/1.1\r\nDestination: /mem/copy')
+  await vanish('PROPFIND /mem/big HTTP/1.1\r\nDepth: 1', 'opendir', 1)
+  await vanish('COPY /mem/big HTTP/1.1\r\nDestination: /mem/copy', 'tmpfile', 100)
   t.is((await http.send('PROPFIND', '/mem/big', { depth: '0' })).status, 207)
-  await vanish('DELETE /mem/big HTTP/1.1')
+  await vanish('DELETE /mem/big HTTP/1.1', 'unlink', 100)
   t.is((await http.send('PROPFIND', '/mem/big', { depth: '0' })).status, 404, 'a delete is finished all the same')
 })
 
