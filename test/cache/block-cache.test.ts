@@ -348,13 +348,15 @@ async function damageRounds(t: ExecutionContext, seed: number): Promise<void> {
     if (kind === 4) {
       const bytes = readFileSync(pick())
       const at = SEGMENT_HEADER_BYTES + random(MIB)
-      bytes.copy(bytes, at, at + 70_000, at + 140_000)
+      // One that was cut before may end here.
+      if (bytes.length > at + 70_000) bytes.copy(bytes, at, at + 70_000, at + 140_000)
       writeFileSync(pick(), bytes)
     }
     if (kind === 5) {
       // A later version of the format.
       const path = pick()
       const bytes = readFileSync(path)
+      if (bytes.length < SEGMENT_HEADER_BYTES) continue
       bytes.writeUInt16LE(2, 8)
       writeFileSync(path, bytes)
       t.is(decodeSegmentHeader(bytes), undefined)
@@ -369,7 +371,7 @@ async function damageRounds(t: ExecutionContext, seed: number): Promise<void> {
   }
 }
 
-for (const seed of [testSeed(), 1252036294])
+for (const seed of [testSeed(), 1252036294, 360676731])
   test.serial(`damaged, swapped, cut and foreign files give right bytes or none, and what is put again stays (seed ${seed})`, async t => {
     t.log(`SDMOUNT_TEST_SEED=${seed}`)
     await damageRounds(t, seed)
