@@ -1,6 +1,7 @@
 /**
- * A token bucket: so many bytes a second on average, a little at once.
- * Owns: the account. Must stay true: over any longer time no more than the rate is let through; a waiter can be aborted.
+ * A token bucket: so many bytes a second on average, a little at once; or any number.
+ * Owns: the account, which several stores may share. Must stay true: over any longer time no more than the rate is let through;
+ * a waiter can be aborted; a new rate holds for what comes after it.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { interrupted } from './errors.ts'
@@ -9,27 +10,41 @@ import { interrupted } from './errors.ts'
 const BURST_SECONDS = 0.25
 
 export class Bandwidth {
-  readonly #bytesPerSecond: number
+  #bytesPerSecond: number | undefined
   readonly #now: () => number
   /** May be negative: what was let through is paid for by those who come next. */
   #tokens: number
   #countedMs: number
 
-  constructor(bytesPerSecond: number, now: () => number = () => performance.now()) {
+  /** `bytesPerSecond` undefined: without limit. */
+  constructor(bytesPerSecond: number | undefined, now: () => number = () => performance.now()) {
     this.#bytesPerSecond = bytesPerSecond
     this.#now = now
-    this.#tokens = bytesPerSecond * BURST_SECONDS
+    this.#tokens = (bytesPerSecond ?? 0) * BURST_SECONDS
     this.#countedMs = now()
+  }
+
+  get bytesPerSecond(): number | undefined {
+    return this.#bytesPerSecond
+  }
+
+  setRate(bytesPerSecond: number | undefined): void {
+    if (bytesPerSecond === this.#bytesPerSecond) return
+    this.#bytesPerSecond = bytesPerSecond
+    this.#tokens = (bytesPerSecond ?? 0) * BURST_SECONDS
+    this.#countedMs = this.#now()
   }
 
   /** Takes `bytes` out; answers a promise when they have to wait. */
   take(bytes: number, signal: AbortSignal | undefined): void | Promise<void> {
+    const rate = this.#bytesPerSecond
+    if (rate === undefined) return
     const nowMs = this.#now()
-    this.#tokens = Math.min(this.#bytesPerSecond * BURST_SECONDS, this.#tokens + ((nowMs - this.#countedMs) / 1000) * this.#bytesPerSecond)
+    this.#tokens = Math.min(rate * BURST_SECONDS, this.#tokens + ((nowMs - this.#countedMs) / 1000) * rate)
     this.#countedMs = nowMs
     this.#tokens -= bytes
     if (this.#tokens >= 0) return
-    return this.#wait((-this.#tokens / this.#bytesPerSecond) * 1000, signal)
+    return this.#wait((-this.#tokens / rate) * 1000, signal)
   }
 
   async #wait(delayMs: number, signal: AbortSignal | undefined): Promise<void> {

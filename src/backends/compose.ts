@@ -6,13 +6,13 @@
  */
 import { type Log, silentLog } from '../log.ts'
 import type { Backend } from './contract.ts'
-import { type BackendLimits, DEFAULT_LIMITS, limited } from './limit.ts'
+import { type BackendLimits, DEFAULT_LIMITS, limited, StoreLimits } from './limit.ts'
 import { logged } from './log.ts'
 import { type RetrySettings, retrying } from './retry.ts'
 
 export interface ComposeOptions {
   readonly retry?: Partial<RetrySettings>
-  readonly limits?: Partial<BackendLimits>
+  readonly limits?: Partial<BackendLimits> | StoreLimits
   readonly log?: Log
   /** Stands between the store and all wrappers: for faults in tests. */
   readonly around?: (store: Backend) => Backend
@@ -23,5 +23,6 @@ export function composeBackend(store: Backend, options: ComposeOptions = {}): Ba
   const inner = options.around?.(store) ?? store
   const log = options.log ?? silentLog
   const observed = log === silentLog ? inner : logged(inner, log)
-  return retrying(limited(observed, { ...DEFAULT_LIMITS, ...options.limits }), options.retry)
+  const { limits } = options
+  return retrying(limited(observed, limits instanceof StoreLimits ? limits : { ...DEFAULT_LIMITS, ...limits }), options.retry)
 }

@@ -5,7 +5,7 @@
 import { interrupted } from './errors.ts'
 
 export class Gate {
-  readonly #limit: number
+  #limit: number
   #inside = 0
   #queue: (() => void)[] = []
 
@@ -20,6 +20,15 @@ export class Gate {
     return this.#queue.length
   }
 
+  /** From now on. Those inside beyond a lower limit are left to end. */
+  setLimit(limit: number): void {
+    this.#limit = limit
+    while (this.#inside < limit && this.#queue.length > 0) {
+      this.#inside++
+      this.#queue.shift()!()
+    }
+  }
+
   /** Runs `work` once there is room. */
   async pass<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
     if (signal?.aborted) throw interrupted('wait')
@@ -29,7 +38,7 @@ export class Gate {
       return await work()
     } finally {
       // The place goes to the next in line without ever being free, so that nobody slips in between.
-      const next = this.#queue.shift()
+      const next = this.#inside > this.#limit ? undefined : this.#queue.shift()
       if (next) next()
       else this.#inside--
     }

@@ -6,9 +6,9 @@
  */
 import { Bandwidth } from './bandwidth.ts'
 import { bodySha256, pacedBody } from './body.ts'
-import type { Backend } from './contract.ts'
+import type { Backend, Body } from './contract.ts'
 import { Gate } from './gate.ts'
-import { type BackendOperation, type Interceptor, intercept } from './intercept.ts'
+import { type BackendOperation, type Interceptor, intercept, type PreparedBody } from './intercept.ts'
 
 export interface BackendLimits {
   readonly downloadsAtOnce: number
@@ -20,27 +20,53 @@ export interface BackendLimits {
 
 export const DEFAULT_LIMITS: BackendLimits = { downloadsAtOnce: 16, uploadsAtOnce: 8, requestsAtOnce: 16 }
 
-/** `inner`, under limits. */
-export function limited(inner: Backend, limits: BackendLimits): Backend {
-  const downloads = new Gate(limits.downloadsAtOnce)
-  const uploads = new Gate(limits.uploadsAtOnce)
-  const requests = new Gate(limits.requestsAtOnce)
-  const gateOf = (operation: BackendOperation) =>
-    operation === 'get' ? downloads : operation === 'put' || operation === 'put-part' ? uploads : requests
-  const interceptor: Interceptor = { around: (call, run) => gateOf(call.operation).pass(call.signal, run) }
-  if (limits.downloadBytesPerSecond !== undefined) {
-    const down = new Bandwidth(limits.downloadBytesPerSecond)
-    interceptor.consume = (consume, signal) => async (chunk, info) => {
-      await down.take(chunk.length, signal)
-      await consume(chunk, info)
+/** What several stores share, so that all of them together stay below it. */
+export interface SharedBandwidth {
+  readonly download: Bandwidth
+  readonly upload: Bandwidth
+}
+
+/** The limits of one store, which can be changed while it is used. */
+export class StoreLimits {
+  readonly downloads: Gate
+  readonly uploads: Gate
+  readonly requests: Gate
+  readonly bandwidth: SharedBandwidth
+
+  constructor(limits: BackendLimits, shared?: SharedBandwidth) {
+    this.downloads = new Gate(limits.downloadsAtOnce)
+    this.uploads = new Gate(limits.uploadsAtOnce)
+    this.requests = new Gate(limits.requestsAtOnce)
+    this.bandwidth = shared ?? {
+      download: new Bandwidth(limits.downloadBytesPerSecond),
+      upload: new Bandwidth(limits.uploadBytesPerSecond),
     }
   }
-  if (limits.uploadBytesPerSecond !== undefined) {
-    const up = new Bandwidth(limits.uploadBytesPerSecond)
-    interceptor.prepare = async (body, sha256, signal) => ({
-      sha256: sha256 ?? (await bodySha256(body)),
-      body: pacedBody(body, bytes => up.take(bytes, signal)),
-    })
+}
+
+/** `inner`, under limits. */
+export function limited(inner: Backend, given: BackendLimits | StoreLimits): Backend {
+  const limits = given instanceof StoreLimits ? given : new StoreLimits(given)
+  const { download, upload } = limits.bandwidth
+  const gateOf = (operation: BackendOperation) =>
+    operation === 'get' ? limits.downloads : operation === 'put' || operation === 'put-part' ? limits.uploads : limits.requests
+  const interceptor: Interceptor = {
+    around: (call, run) => gateOf(call.operation).pass(call.signal, run),
+    consume: (consume, signal) => {
+      if (download.bytesPerSecond === undefined) return consume
+      return async (chunk, info) => {
+        await download.take(chunk.length, signal)
+        await consume(chunk, info)
+      }
+    },
+    prepare: (body, sha256, signal) => {
+      if (upload.bytesPerSecond === undefined) return { body, sha256 }
+      return paced(body, sha256, bytes => upload.take(bytes, signal))
+    },
   }
   return intercept(inner, interceptor)
+}
+
+async function paced(body: Body, sha256: string | undefined, pace: Parameters<typeof pacedBody>[1]): Promise<PreparedBody> {
+  return { sha256: sha256 ?? (await bodySha256(body)), body: pacedBody(body, pace) }
 }

@@ -6,6 +6,9 @@
  *   index/         the index
  *   log/           the daemon's log, rotated
  *   control.sock   where commands reach the daemon
+ *   journal.db     what waits to be uploaded to cloud volumes
+ *   staging/       the contents that wait, sealed
+ *   cache/         blocks of cloud objects, sealed; held by one process at a time
  *   Files/         the folder that a library begins with where the user has no standard folders
  */
 import { existsSync } from 'node:fs'
@@ -24,6 +27,9 @@ export function libraryPaths(directory: string) {
     crashFile: join(directory, 'log', 'crash.log'),
     socket: join(directory, 'control.sock'),
     files: join(directory, 'Files'),
+    journal: join(directory, 'journal.db'),
+    staging: join(directory, 'staging'),
+    cache: join(directory, 'cache'),
   }
 }
 

@@ -6,7 +6,7 @@ import type { Backend } from '../../src/backends/contract.ts'
 import { BackendError } from '../../src/backends/errors.ts'
 import { Gate } from '../../src/backends/gate.ts'
 import { type BackendCall, intercept } from '../../src/backends/intercept.ts'
-import { DEFAULT_LIMITS, limited } from '../../src/backends/limit.ts'
+import { DEFAULT_LIMITS, limited, StoreLimits } from '../../src/backends/limit.ts'
 import { logged } from '../../src/backends/log.ts'
 import { MemoryBackend } from '../../src/backends/memory.ts'
 import { type RetrySettings, retrying } from '../../src/backends/retry.ts'
@@ -173,6 +173,41 @@ test('gate: one that throws gives its place back', async t => {
   t.is(gate.inside, 0)
 })
 
+test('gate: another limit holds at once for who comes, and for who waits', async t => {
+  const gate = new Gate(1)
+  const release: (() => void)[] = []
+  const all = [0, 1, 2, 3].map(() => gate.pass(undefined, () => new Promise<void>(resolve => void release.push(resolve))))
+  const turn = () => new Promise(setImmediate)
+  await turn()
+  t.is(gate.inside, 1)
+  gate.setLimit(3)
+  await turn()
+  t.deepEqual([gate.inside, gate.waiting], [3, 1])
+  gate.setLimit(1)
+  release.shift()!()
+  await turn()
+  t.deepEqual([gate.inside, gate.waiting], [2, 1], 'who leaves beyond the limit lets nobody in')
+  release.shift()!()
+  release.shift()!()
+  await turn()
+  t.deepEqual([gate.inside, gate.waiting], [1, 0])
+  release.shift()!()
+  await Promise.all(all)
+  t.is(gate.inside, 0)
+})
+
+test('bandwidth: without a rate nothing waits, and a new rate holds from then on', async t => {
+  let nowMs = 0
+  const bandwidth = new Bandwidth(undefined, () => nowMs)
+  t.is(bandwidth.take(1e12, undefined), undefined)
+  bandwidth.setRate(1000)
+  t.is(bandwidth.take(250, undefined), undefined)
+  await fails(t, 'interrupted', async () => bandwidth.take(1, AbortSignal.abort()))
+  bandwidth.setRate(undefined)
+  nowMs = 1
+  t.is(bandwidth.take(1e12, undefined), undefined)
+})
+
 test('bandwidth: no more than the rate over any time', async t => {
   let nowMs = 0
   const bandwidth = new Bandwidth(1000, () => nowMs)
@@ -210,6 +245,18 @@ test('limit: uploads do not keep readers waiting, and bytes keep their pace', as
   await new Promise(setImmediate)
   stuck!()
   await puts[1]
+})
+
+test('limit: several stores share one bandwidth', async t => {
+  const shared = { download: new Bandwidth(undefined), upload: new Bandwidth(1_000_000) }
+  const bytes = randomBytes(200_000)
+  const stores = [0, 1, 2].map(() => limited(new MemoryBackend(), new StoreLimits(DEFAULT_LIMITS, shared)))
+  const started = performance.now()
+  await Promise.all(stores.map(store => store.put('a', bytes)))
+  // 0.6 MB at 1 MB/s, less the quarter of a second that may go at once; each alone would not have waited.
+  t.true(performance.now() - started > 300)
+  shared.upload.setRate(undefined)
+  for (const store of stores) t.is(Buffer.compare((await read(store, 'a')).bytes, bytes), 0)
 })
 
 test('log: one line a call, names at debug level only', async t => {
