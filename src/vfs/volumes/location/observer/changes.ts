@@ -101,16 +101,21 @@ export class Changes {
     if (work.length === 0) return
     if (withModified) this.#lastModifyRound = now
     const gone: Gone[] = []
-    // Those above first: their moves make the paths of those below right. What fails has one more try at the end.
-    const ordered = work
+    // Those above first: their moves make the paths of those below right. What fails has another try as long as others are
+    // found: a directory may have moved into one that has moved itself.
+    let waiting = work
       .map(([directory, names]) => ({ directory, names, depth: this.#depth(directory) }))
       .sort((a, b) => a.depth - b.depth)
-    const again: typeof ordered = []
-    for (const item of ordered) {
-      if (!this.#directoryRound(item.directory, item.names, gone)) again.push(item)
-      readEvents()
+    for (let found = true; found && waiting.length > 0; ) {
+      const again: typeof waiting = []
+      for (const item of waiting) {
+        if (!this.#directoryRound(item.directory, item.names, gone)) again.push(item)
+        readEvents()
+      }
+      found = again.length < waiting.length
+      waiting = again
     }
-    for (const { directory, names } of again) if (!this.#directoryRound(directory, names, gone)) this.#lost(directory)
+    for (const { directory } of waiting) this.#lost(directory)
     for (const names of gone) this.#tellGone(names)
     this.#limbo.empty()
     this.#context.outbox.flush()

@@ -126,7 +126,9 @@ export class Scanner {
     const { directory } = this.listing
     if (directory === NONE) return
     this.listing.abandon()
-    this.relist(directory)
+    // It may have the mark already, but its turn in the queue is over.
+    this.#context.table.setMark(directory, MARK_RELIST, true)
+    this.#urgent.push(directory)
   }
 
   /** Lists a directory and all below it again, also what has just been listed of it. */
