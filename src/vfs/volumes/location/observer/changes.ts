@@ -103,9 +103,7 @@ export class Changes {
     const gone: Gone[] = []
     // Those above first: their moves make the paths of those below right. What fails has another try as long as others are
     // found: a directory may have moved into one that has moved itself.
-    let waiting = work
-      .map(([directory, names]) => ({ directory, names, depth: this.#depth(directory) }))
-      .sort((a, b) => a.depth - b.depth)
+    let waiting = work.map(([directory, names]) => ({ directory, names, depth: this.#depth(directory) })).sort((a, b) => a.depth - b.depth)
     for (let found = true; found && waiting.length > 0; ) {
       const again: typeof waiting = []
       for (const item of waiting) {
