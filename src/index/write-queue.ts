@@ -32,6 +32,8 @@ export class Operation {
   attributes: Attributes | undefined
   /** The node is made where it isn't known: attributes without a link make none. */
   isMaking: boolean
+  /** The one before of the same node, when attributes were joined into it that aren't committed. */
+  previous: Operation | undefined
 
   constructor(
     kind: OperationKind,
@@ -55,6 +57,7 @@ export class Operation {
     this.exchange = exchange
     this.attributes = attributes
     this.isMaking = attributes !== undefined && isLinked(attributes)
+    this.previous = undefined
   }
 }
 
@@ -69,6 +72,8 @@ export class WriteQueue {
   #lingering: Operation[] = []
   /** Operations up to this number take no more attributes: they are applied, or a removal follows them. */
   #closedUpTo = 0
+  /** Everything up to this number is committed. */
+  #committedUpTo = 0
 
   constructor(changes: RecentChanges) {
     this.#changes = changes
@@ -142,8 +147,9 @@ export class WriteQueue {
    * one wrote stands for a later put, too.
    */
   isJoinedAcross(ino: Ino, sequence: number): boolean {
-    const operation = this.#latest.get(ino)
-    return operation !== undefined && operation.sequence < sequence && operation.putAt > sequence
+    for (let operation = this.#latest.get(ino); operation !== undefined; operation = operation.previous)
+      if (operation.sequence < sequence && operation.putAt > sequence) return true
+    return false
   }
 
   /** The transaction with all that was taken is committed. */
@@ -156,6 +162,7 @@ export class WriteQueue {
       return
     }
     const doneUpTo = done.at(-1)?.sequence ?? 0
+    this.#committedUpTo = doneUpTo
     const lingering: Operation[] = []
     for (const operation of [...this.#lingering, ...done]) {
       if (this.#latest.get(operation.ino) !== operation) continue
@@ -180,6 +187,12 @@ export class WriteQueue {
 
   #put(operation: Operation): void {
     this.#operations.push(operation)
+    const before = this.#latest.get(operation.ino)
+    if (before !== undefined) {
+      // The chain holds what isn't committed, so that it ends.
+      if (before.previous !== undefined && before.previous.putAt <= this.#committedUpTo) before.previous = undefined
+      operation.previous = before.putAt > before.sequence && before.putAt > this.#committedUpTo ? before : before.previous
+    }
     this.#latest.set(operation.ino, operation)
   }
 }

@@ -29,6 +29,9 @@ const MANNERS: Record<string, Manner> = {
 }
 for (const [title, manner] of Object.entries(MANNERS)) test(`random calls, ${title}`, t => run(t, new Random(), manner))
 
+test('a node put again after its directory went, and made anew before either was written (seed 628285522)', t =>
+  run(t, new Random(628285522), MANNERS['small bounds']!))
+
 function run(t: ExecutionContext, random: Random, { limits, compared, tickMs }: Manner): void {
   t.log(`seed ${random.seed}`)
   let scheduler = new HeldScheduler(tickMs)
