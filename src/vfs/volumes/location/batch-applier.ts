@@ -188,7 +188,10 @@ export class BatchApplier {
     if (reader.isPartial) return
     const known = this.#core.index.node(parent)
     if (known && reader.equals(known)) return
-    this.#core.index.putNode(this.#core.volume, reader.attributes(parent))
+    const node = this.#core.nodes.get(parent)
+    // What is in use may have changed through the mount since the observer looked: the host is asked again.
+    if (node && known) this.#core.touch(node)
+    else this.#core.index.putNode(this.#core.volume, reader.attributes(parent))
     if (known) this.#tellInode(parent, false)
   }
 
