@@ -21,6 +21,8 @@ export const KEY_PURPOSES = {
   'index-database': 'sdmount 1 index database',
   'content-store': 'sdmount 1 content store contents',
   'content-names': 'sdmount 1 content store names',
+  'vault-slot': 'sdmount 1 vault key slot',
+  'vault-header': 'sdmount 1 vault header',
 } as const
 
 export type KeyPurpose = keyof typeof KEY_PURPOSES
