@@ -32,6 +32,15 @@ export const EXIT_CODES = {
   daemon: { code: 14, means: 'The background process does not answer, or ended while it was being waited for.' },
   requirement: { code: 15, means: 'Something that sdmount needs is missing: a newer Node.js, fuse3, a package.' },
   webdav: { code: 16, means: 'The WebDAV server could not be started: its port is taken, its certificate cannot be read.' },
+  volume: {
+    code: 17,
+    means: 'The bucket cannot be a volume, or the volume cannot do this: there is no such bucket, its name is taken, it is read-only.',
+  },
+  'no-volume': { code: 18, means: 'There is no cloud volume of that name.' },
+  credentials: { code: 19, means: 'There are no keys for the bucket, or the server refuses them.' },
+  unreachable: { code: 20, means: 'The server of the bucket cannot be reached.' },
+  uploads: { code: 21, means: 'Changes are not in the bucket yet: they wait, or they failed.' },
+  cache: { code: 22, means: 'The block cache has no room for what is to be pinned, or another process holds it.' },
   interrupted: { code: 130, means: 'Interrupted by Ctrl-C or a signal.' },
 } as const satisfies Record<string, ExitCode>
 

@@ -45,6 +45,61 @@ export const OPTIONS = {
   },
   lazy: { type: 'boolean', short: 'z', help: 'take it out of sight now, end when the last program has closed its files' },
   name: { type: 'string', value: 'NAME', help: "the folder's name at the top of the tree; by default the last part of its path" },
+  endpoint: { type: 'string', value: 'URL', help: "the server, `https://host[:port]`; by default Amazon's" },
+  region: { type: 'string', value: 'REGION', help: 'the region of the bucket; by default it is found out' },
+  profile: { type: 'string', value: 'PROFILE', help: 'the profile of the AWS configuration that has the keys' },
+  ask: { type: 'boolean', help: 'ask for the keys on the terminal, and keep them sealed in the library' },
+  'credentials-file': {
+    type: 'string',
+    value: 'FILE',
+    help: 'holds the keys, which are kept sealed in the library: `ID:SECRET` or ID, SECRET and perhaps a session token in a line each; `/dev/fd/N` and `-` (standard input) work too',
+  },
+  seal: { type: 'boolean', help: 'keep the keys that the AWS configuration gives now sealed in the library, for good' },
+  ttl: {
+    type: 'string',
+    value: 'TIME',
+    help: 'how old what is known of a folder may be before the bucket is asked again: `90s`, `10m`, `1h`; 60s where nothing is said',
+  },
+  'write-mode': {
+    type: 'string',
+    value: 'MODE',
+    choices: ['back', 'through'],
+    help: 'whether closing a file returns once it is safe on this disk (`back`, where nothing is said) or once it is in the bucket (`through`)',
+  },
+  'address-style': {
+    type: 'string',
+    value: 'STYLE',
+    choices: ['auto', 'path', 'host'],
+    help: 'where the name of the bucket stands: in the path or in the host name; `auto`: in the path where an endpoint is named',
+  },
+  assume: {
+    type: 'list',
+    value: 'WHAT=yes|no',
+    help: 'do not believe the trial of the server in this point (docs/cloud.md names them), for example `putIfMatch=no`',
+  },
+  writable: { type: 'boolean', help: 'the volume may be written to again' },
+  discard: { type: 'boolean', help: 'give up what is not in the bucket yet' },
+  'no-wait': { type: 'boolean', help: 'do not wait for uploads: they go on with the next mount' },
+  'cache-size': {
+    type: 'string',
+    value: 'SIZE',
+    help: 'how much disk the block cache of cloud volumes may take, for example `50G`; 10 % of the free disk and at most 20G where nothing was ever said. Remembered',
+  },
+  bwlimit: {
+    type: 'string',
+    value: 'UP:DOWN',
+    help: 'bytes a second to and from all cloud volumes together, for example `1M:10M`, `500K:off`, `off`. Remembered',
+  },
+  transfers: {
+    type: 'string',
+    value: 'UP:DOWN',
+    help: 'transfers at once of each cloud volume, for example `4:16`; 8:16 where nothing was ever said. Remembered',
+  },
+  memory: {
+    type: 'string',
+    value: 'SIZE',
+    help: 'memory for what is being read from cloud volumes, 96M where nothing was ever said. Remembered; holds from the next mount on',
+  },
   wait: { type: 'boolean', help: 'return when the scan has ended, showing its progress' },
   json: { type: 'boolean', help: 'print JSON for programs' },
   'log-level': {
@@ -81,7 +136,9 @@ type Value<D extends OptionDeclaration> = D extends { type: 'boolean' }
   : D extends { type: 'list' }
     ? readonly string[]
     : D extends { choices: readonly (infer Choice)[] }
-      ? Choice
+      ? D extends { default: string }
+        ? Choice
+        : Choice | undefined
       : string | undefined
 
 /** The type of an option's value: booleans are false when absent, lists empty, strings without a default undefined. */

@@ -38,7 +38,8 @@ export async function runCommandLine(input: ParserInput): Promise<ExitName> {
       'camel-case-expansion': false,
       'dot-notation': false,
       'greedy-arrays': false,
-      'boolean-negation': true,
+      // `--no-wait` is an option of that name; nothing is on by default that would have to be denied.
+      'boolean-negation': false,
     })
     .usage('sdmount: every folder and every cloud volume as one POSIX tree')
     .version(input.version)
@@ -187,7 +188,7 @@ function problem(message: string, given: readonly Name[]): string {
 }
 
 function isKnownFlag(name: string): boolean {
-  return Object.hasOwn(OPTIONS, name.replace(/^no-/, '')) || name === 'help' || name === 'version'
+  return Object.hasOwn(OPTIONS, name) || name === 'help' || name === 'version'
 }
 
 /** What yargs quotes of the arguments is one char per byte. */

@@ -199,6 +199,26 @@ test.serial('pinned objects stay whatever comes, until they are unpinned', async
   await cache.close()
 })
 
+test.serial('clearing what is not pinned leaves what is', async t => {
+  const directory = folder(t)
+  const cache = open(directory)
+  await cache.whenReady()
+  const [pinned, other] = [object(cache, 1, 2 * MIB), object(cache, 2, 8 * MIB)]
+  cache.pin(pinned)
+  cache.put(pinned, 0, contentOf(1, 0, 2 * MIB))
+  cache.put(other, 0, contentOf(2, 0, 8 * MIB))
+  const before = cache.status().usedBytes
+  const freed = cache.clearUnpinned()
+  t.true(freed >= 8 * MIB)
+  t.is(cache.status().usedBytes, before - freed)
+  t.is(cache.extent(other, 0, 8 * MIB), 0)
+  t.is(readAndCheck(t, cache, 1, pinned, 0, 2 * MIB), 2 * MIB)
+  t.true(diskBytes(directory) <= before - freed)
+  cache.put(other, 0, contentOf(2, 0, 8 * MIB))
+  t.is(readAndCheck(t, cache, 2, other, 0, 8 * MIB), 8 * MIB, 'and goes on working')
+  await cache.close()
+})
+
 test.serial('pins that were given up over a restart are evicted again', async t => {
   const directory = folder(t)
   let cache = open(directory, 32 * MIB)

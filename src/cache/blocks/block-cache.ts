@@ -183,6 +183,13 @@ export class BlockCache {
     this.#shelf.clear()
   }
 
+  /** Forgets everything that isn't pinned; answers how many bytes of the disk that gave back. */
+  clearUnpinned(): number {
+    const before = this.#shelf.store.usedBytes
+    this.#shelf.clearUnpinned()
+    return before - this.#shelf.store.usedBytes
+  }
+
   setQuota(quotaBytes: number): void {
     const { store } = this.#shelf
     store.setQuota(quotaBytes)

@@ -214,6 +214,11 @@ export class BlockShelf {
     for (const number of this.#store.numbers()) this.#store.drop(number)
   }
 
+  /** Gives up all segments but those of pinned blocks. */
+  clearUnpinned(): void {
+    for (const number of this.#store.numbers()) if (!this.#store.get(number)!.pinned) this.#dropWith(number)
+  }
+
   /** A block with its header, as it lies in its segment; undefined when it is damaged. */
   readWhole(
     segment: Segment,
