@@ -218,6 +218,12 @@ const peers = ['Apache mod_dav', 'rclone serve']
 const measured: Measured[] = []
 const facts: Record<string, string> = {}
 const contenders: Contender[] = []
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => {
+    end()
+    process.exit(1)
+  })
+}
 try {
   prepare()
   for (const begin of [startSdmount, startApache, startRclone]) contenders.push(await begin())
@@ -227,7 +233,12 @@ try {
     if (chosen && !chosen.some(word => row.name.includes(word))) continue
     const values: Record<string, number[]> = {}
     for (let round = 0; round < rounds; round++) {
-      for (const contender of contenders) (values[contender.name] ??= []).push(await row.measure(contender, clients.get(contender)!, round))
+      for (const contender of contenders) {
+        const client = clients.get(contender)!
+        // While the others took their turns the server may have had enough of idle connections.
+        client.close()
+        ;(values[contender.name] ??= []).push(await row.measure(contender, client, round))
+      }
       // What the round uploaded would fill the disk.
       for (const name of readdirSync(host)) if (name.startsWith('up-')) rmSync(join(host, name))
     }
@@ -240,6 +251,10 @@ try {
   for (const [what, value] of Object.entries(facts)) console.log(`${what}: ${value}`)
   if (!chosen) write('webdav', "WebDAV: sdmount against Apache's mod_dav and rclone serve", measured, peers, facts)
 } finally {
+  end()
+}
+
+function end(): void {
   for (const contender of contenders) contender.stop()
   for (const server of servers) server.kill()
   rmSync(work, { recursive: true, force: true })

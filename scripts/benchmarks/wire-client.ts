@@ -1,6 +1,7 @@
 /**
  * An HTTP client that costs next to nothing: bytes out, length or chunks counted in, so that what is measured is the server.
- * Owns: its connections; a request takes a free one or makes one. Must stay true: an unexpected status is an error.
+ * Owns: its connections; a request takes a free one or makes one. Must stay true: an unexpected status is an error; a
+ * connection that the server closed while it was idle is never taken, or the request on it would wait for ever.
  */
 import { connect, type Socket } from 'node:net'
 
@@ -16,7 +17,7 @@ export class WireClient {
 
   /** One request; resolves when the whole answer has come. */
   async send(method: string, path: string, status: number, headers: Readonly<Record<string, string>> = {}, body?: Buffer): Promise<void> {
-    const socket = this.#idle.pop() ?? connect({ port: this.#port, host: '127.0.0.1', noDelay: true })
+    const socket = this.#free()
     const fields = Object.entries({ Host: 'localhost', 'Content-Length': String(body?.length ?? 0), ...headers })
     const head = Buffer.from(`${method} ${path} HTTP/1.1\r\n${fields.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`)
     const answered = this.#answer(socket)
@@ -31,6 +32,16 @@ export class WireClient {
     if (code !== status) throw new Error(`${method} ${path}: ${code}, not ${status}`)
   }
 
+  /** An idle connection that is still good, or a new one. */
+  #free(): Socket {
+    for (let socket = this.#idle.pop(); socket; socket = this.#idle.pop()) {
+      if (socket.writable && !socket.readableEnded) return socket
+      socket.destroy()
+    }
+    return connect({ port: this.#port, host: '127.0.0.1', noDelay: true })
+  }
+
+  /** Ends the connections that no request uses. */
   close(): void {
     for (const socket of this.#idle.splice(0)) socket.destroy()
   }
@@ -49,7 +60,7 @@ export class WireClient {
         if (error) reject(error)
         else resolve({ code, keep })
       }
-      const onClose = () => settle(new Error('the connection ended'))
+      const onClose = () => settle(new Error(`the connection ended, code ${code}, ${left} bytes left`))
       const body = (chunk: Buffer) => {
         if (left >= 0) left -= chunk.length
         else tail = (tail + chunk.subarray(-7).toString('latin1')).slice(-7)
