@@ -6,7 +6,7 @@ import { closeSync, fsyncSync, linkSync, openSync, renameSync, rmSync, writeSync
 import { dirname } from 'node:path'
 
 /** Writes `content` (mode 0600). With `replace` false an existing file is an error (EEXIST), never overwritten. */
-export function writeDurably(path: string, content: string, options: { readonly replace: boolean }): void {
+export function writeDurably(path: string, content: string | Uint8Array, options: { readonly replace: boolean }): void {
   const temporary = `${path}.new-${process.pid}`
   rmSync(temporary, { force: true })
   try {

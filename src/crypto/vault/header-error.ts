@@ -2,6 +2,7 @@
 import { type ErrorKind, FsError } from '../../errors.ts'
 
 export type HeaderProblem =
+  | 'missing' // there is no header where one was looked for
   | 'foreign' // not a vault's header at all
   | 'truncated'
   | 'damaged' // bytes changed by accident: the checksum says so
@@ -12,6 +13,7 @@ export type HeaderProblem =
   | 'slot' // the slot that was named isn't there, or is there already, or can't go
 
 const KINDS = {
+  missing: 'not-found',
   foreign: 'damaged',
   truncated: 'damaged',
   damaged: 'damaged',
