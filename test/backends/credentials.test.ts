@@ -1,4 +1,7 @@
 /** Keys are kept while they are good, renewed before they expire, and asked for anew when the server refuses them. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import test from 'ava'
 import { KeptCredentials, standardCredentials } from '../../src/backends/s3/credentials.ts'
 import { errorKind } from '../../src/errors.ts'
@@ -57,4 +60,25 @@ test('a profile that is not there is one clear line', async t => {
   const error = await t.throwsAsync(standardCredentials('no-such-profile-for-tests'))
   t.is(errorKind(error), 'access-denied')
   t.regex(error!.message, /no credentials for profile "no-such-profile-for-tests"/)
+})
+
+test.serial('new keys in the files of the AWS configuration are used without being started anew', async t => {
+  const directory = mkdtempSync(join(tmpdir(), 'sdmount-aws-'))
+  const file = join(directory, 'credentials')
+  const before = { ...process.env }
+  t.teardown(() => {
+    process.env = before
+    rmSync(directory, { recursive: true, force: true })
+  })
+  for (const name of Object.keys(process.env)) if (name.startsWith('AWS_')) delete process.env[name]
+  Object.assign(process.env, {
+    AWS_SHARED_CREDENTIALS_FILE: file,
+    AWS_CONFIG_FILE: join(directory, 'config'),
+    AWS_EC2_METADATA_DISABLED: 'true',
+  })
+  const provide = standardCredentials('work')
+  for (const key of ['first', 'second']) {
+    writeFileSync(file, `[work]\naws_access_key_id = ${key}\naws_secret_access_key = secret\n`)
+    t.is((await provide()).accessKeyId, key)
+  }
 })

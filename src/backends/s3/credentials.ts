@@ -18,14 +18,15 @@ export function fixedCredentials(credentials: Credentials): CredentialsProvider 
   return () => Promise.resolve(credentials)
 }
 
-/** The standard chain, of a named profile when given. */
+/**
+ * The standard chain, of a named profile when given. It is asked anew each time, also what its files say now: who puts new keys
+ * into them expects them to be used.
+ */
 export function standardCredentials(profile?: string): CredentialsProvider {
-  let chain: Promise<CredentialsProvider> | undefined
   return async () => {
-    chain ??= import('@aws-sdk/credential-providers').then(sdk => sdk.fromNodeProviderChain(profile === undefined ? {} : { profile }))
-    const provide = await chain
+    const { fromNodeProviderChain } = await import('@aws-sdk/credential-providers')
     try {
-      return await provide()
+      return await fromNodeProviderChain({ ignoreCache: true, ...(profile === undefined ? {} : { profile }) })()
     } catch (error) {
       const reason = error instanceof Error ? error.message : 'unknown'
       throw new BackendError('access-denied', `no credentials${profile === undefined ? '' : ` for profile "${profile}"`}: ${reason}`, {
