@@ -6,8 +6,9 @@
  * - One read is one request, one write is one reply; every request but FORGET and INTERRUPT gets exactly one reply.
  * - What throws is answered: an `FsError` by its errno, anything else with EIO and one log line. Nothing that the kernel
  *   sends ends the loop but ENODEV (unmounted).
- * - The loop gives the event loop its turn at least every few milliseconds, and sleeps in poll(2), on a thread of the pool,
- *   when nothing comes.
+ * - The loop gives the event loop its turn at least every few milliseconds. When nothing comes it sleeps in poll(2): first
+ *   for a millisecond right here, since the next request of a program that walks or copies is some microseconds away and
+ *   a thread of the pool would have to hand it over; then on a thread of the pool, for as long as it takes.
  * It doesn't: mount or unmount (mount.ts), decode arguments (dispatch.ts).
  */
 import { FsError } from '../../errors.ts'
@@ -23,8 +24,10 @@ import { OP_NAMES, Op, OUT_HEADER_BYTES } from './protocol.ts'
 import { Reply } from './reply.ts'
 import { FuseRequest, RequestBuffer } from './request.ts'
 
-/** How long the loop asks again before it sleeps: a wake-up costs about as much. */
-const SPIN_US = 50
+/** How long the loop asks again before it sleeps. */
+const SPIN_US = 20
+/** How long it sleeps on this very thread, which nothing else can use meanwhile. */
+const NAP_MS = 1
 /** How long requests are served before timers and promises get a turn. */
 const TURN_US = 2_000
 /** How long without a request until the tree is told that it is idle. */
@@ -59,6 +62,8 @@ export class Channel {
   readonly #waiting = new Map<number, FuseRequest>()
   /** struct pollfd: descriptor, events POLLIN. */
   readonly #pollfd = Buffer.alloc(8)
+  /** The same for this thread: the pool may still be looking at the other one. */
+  readonly #napfd = Buffer.alloc(8)
   readonly #sys = linux()
   #polling: Promise<void> | undefined
   #ended: PromiseWithResolvers<void> = Promise.withResolvers<void>()
@@ -86,8 +91,10 @@ export class Channel {
     }
     // Whoever doesn't wait for these must not be ended by a rejection.
     this.#ready.promise.catch(() => {})
-    this.#pollfd.writeInt32LE(options.fd, 0)
-    this.#pollfd.writeInt16LE(1, 4)
+    for (const pollfd of [this.#pollfd, this.#napfd]) {
+      pollfd.writeInt32LE(options.fd, 0)
+      pollfd.writeInt16LE(1, 4)
+    }
   }
 
   /** Settles when the kernel has said hello: the mount can be used. */
@@ -172,8 +179,9 @@ export class Channel {
         const now = nowUs()
         if (idleSinceUs === 0) idleSinceUs = now
         // Promises of waiting requests settle in the event loop: don't keep it from them.
-        if (now - idleSinceUs > SPIN_US || this.#waiting.size > 0) return 'asleep'
+        if (this.#waiting.size > 0) return 'asleep'
         if (now > turnEndsUs) return 'busy'
+        if (now - idleSinceUs > SPIN_US && raw.poll(this.#napfd, 1, NAP_MS) === 0) return 'asleep'
         continue
       }
       if (error === EINTR || error === ENOENT) continue // ENOENT: the request was taken back
