@@ -2,7 +2,7 @@
  * WebDAV rows: sdmount beside Apache's mod_dav and rclone's server, over the same folder.
  *
  * Owns: the servers and the rows. Must stay true: all serve the same files without login; contenders take turns within
- * each round; the client is the same small one for all, and keeps its connections.
+ * each round, after one that isn't counted; the client is the same small one for all, and keeps its connections.
  *   scripts/bench webdav [--rounds 5] [--rows GET,PROPFIND] [--megabytes 300]
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
@@ -232,12 +232,14 @@ try {
   for (const row of rows) {
     if (chosen && !chosen.some(word => row.name.includes(word))) continue
     const values: Record<string, number[]> = {}
-    for (let round = 0; round < rounds; round++) {
+    // The round before the first isn't counted: caches are filled, and Node has compiled what it will.
+    for (let round = -1; round < rounds; round++) {
       for (const contender of contenders) {
         const client = clients.get(contender)!
         // While the others took their turns the server may have had enough of idle connections.
         client.close()
-        ;(values[contender.name] ??= []).push(await row.measure(contender, client, round))
+        const value = await row.measure(contender, client, round)
+        if (round >= 0) (values[contender.name] ??= []).push(value)
       }
       // What the round uploaded would fill the disk.
       for (const name of readdirSync(host)) if (name.startsWith('up-')) rmSync(join(host, name))

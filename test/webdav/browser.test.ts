@@ -61,9 +61,10 @@ testWith(['chromium'], 'a browser: a page among the files is shown, and can do n
   t.is(await browser.evaluate('document.title'), 'quiet')
   t.is(await browser.evaluate('document.querySelector("p").textContent'), 'shown')
   await browser.open(`${url}picture.svg`)
-  await new Promise(resolve => setTimeout(resolve, 500))
-  t.is((await http.send('GET', '/mem/made')).status, 404)
+  // What the pages tried is over when the browser has told that it refused it.
+  for (let i = 0; i < 600 && browser.complaints.length === 0; i++) await new Promise(resolve => setTimeout(resolve, 100))
   t.true(browser.complaints.length > 0, 'its policy refused what it tried')
+  t.is((await http.send('GET', '/mem/made')).status, 404)
 })
 
 testWith(['chromium'], 'a browser: a page of another site reaches nothing', async t => {

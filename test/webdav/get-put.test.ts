@@ -26,7 +26,7 @@ function upload({ server }: ServedTree, path: string, headers: Record<string, st
 }
 
 const settled = async (condition: () => boolean) => {
-  for (let i = 0; i < 250 && !condition(); i++) await new Promise(resolve => setTimeout(resolve, 20))
+  for (let i = 0; i < 3000 && !condition(); i++) await new Promise(resolve => setTimeout(resolve, 20))
   return condition()
 }
 

@@ -1,6 +1,8 @@
 /** PROPFIND and PROPPATCH. */
 import test from 'ava'
 import { O_RDWR } from '../../src/sys/flags.ts'
+import type { DirectorySink, OpenDirectory, Vfs } from '../../src/vfs/contract.ts'
+import { ForwardingVfs } from '../../src/vfs/forwarding-vfs.ts'
 import { context } from '../vfs/volume-contract.ts'
 import { parseMultistatus, propertiesOf } from './support/multistatus.ts'
 import { serveTree } from './support/served-tree.ts'
@@ -250,6 +252,49 @@ test('links: inside the tree shown as what they lead to, others not at all, no w
   t.is((await http.send('GET', '/mem/d/f')).status, 200)
   t.is((await http.send('MOVE', '/mem/to-file', { destination: '/mem/renamed' })).status, 201)
   t.is(volume.readlink(context, volume.lookup(context, root, 'renamed')!.attributes.ino), 'd/f')
+})
+
+test('a large listing lets others in between', async t => {
+  let turns = 0
+  let read = 0
+  let mostInOneTurn = 0
+  let turnOfLast = -1
+  // Counts the entries that were handled between two turns of the event loop.
+  const wrap = (vfs: Vfs) =>
+    new (class extends ForwardingVfs {
+      override async opendir(...args: Parameters<Vfs['opendir']>) {
+        const { handle, directory } = await super.opendir(...args)
+        const counted: OpenDirectory = {
+          ino: directory.ino,
+          keepCache: directory.keepCache,
+          fsync: (...rest) => directory.fsync(...rest),
+          release: () => directory.release(),
+          read: (who, offset, withAttributes, sink) =>
+            directory.read(who, offset, withAttributes, {
+              add(...entry: Parameters<DirectorySink['add']>) {
+                const taken = sink.add(...entry)
+                if (taken) read = turns === turnOfLast ? read + 1 : 1
+                turnOfLast = turns
+                mostInOneTurn = Math.max(mostInOneTurn, read)
+                return taken
+              },
+            }),
+        }
+        return { handle, directory: counted }
+      }
+    })(vfs)
+  const { http, volume } = await serveTree(t, { wrap, limits: { listingSlice: 50 } })
+  for (let i = 0; i < 5000; i++) volume.create(context, volume.rootIno, `n${i}`, 0o644, O_RDWR).file.release()
+  let listed = false
+  const turn = () => {
+    turns++
+    if (!listed) setImmediate(turn)
+  }
+  setImmediate(turn)
+  const reply = await http.send('PROPFIND', '/mem/', { depth: '1' })
+  listed = true
+  t.is(reply.text.match(/<D:response>/g)?.length, 5001)
+  t.true(mostInOneTurn > 0 && mostInOneTurn < 2000, `${mostInOneTurn} in one turn`)
 })
 
 test('a listing of 2,000 gives back every reference', async t => {

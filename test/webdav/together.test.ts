@@ -41,7 +41,7 @@ async function together(t: ExecutionContext): Promise<Together> {
   const exited = new Promise<void>(resolve => child.once('exit', () => resolve()))
   t.teardown(async () => {
     if (child.connected) child.send('end')
-    const timer = setTimeout(() => child.kill('SIGKILL'), 10_000)
+    const timer = setTimeout(() => child.kill('SIGKILL'), 60_000)
     await exited
     clearTimeout(timer)
     linux().umount2(mountpoint, MNT_DETACH)

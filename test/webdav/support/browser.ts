@@ -40,7 +40,12 @@ export class Browser {
     })
     const address = await new Promise<string>((resolve, reject) => {
       let text = ''
-      const timer = setTimeout(() => reject(new Error(`the browser did not start: ${text.slice(-500)}`)), START_MS)
+      const fail = () => {
+        child.kill('SIGKILL')
+        rmSync(profile, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 })
+        reject(new Error(`the browser did not start: ${text.slice(-500)}`))
+      }
+      const timer = setTimeout(fail, START_MS)
       child.on('error', reject)
       child.stderr!.on('data', chunk => {
         text += chunk
@@ -102,7 +107,7 @@ export class Browser {
   }
 
   async #loaded(url: string): Promise<void> {
-    for (let attempt = 0; attempt < 300; attempt++) {
+    for (let attempt = 0; attempt < 1200; attempt++) {
       const state = await this.evaluate<{ href: string; ready: string }>('({ href: location.href, ready: document.readyState })').catch(
         () => undefined,
       )

@@ -57,7 +57,7 @@ export class HttpClient {
   }
 
   /** Bytes as they are, on a connection of its own; all that comes back until the server closes or `until` matches. */
-  raw(bytes: string | Buffer, until?: RegExp, timeoutMs = 30_000): Promise<string> {
+  raw(bytes: string | Buffer, until?: RegExp, timeoutMs = 60_000): Promise<string> {
     return new Promise((resolve, reject) => {
       const socket = connect(this.port, '127.0.0.1')
       let text = ''
