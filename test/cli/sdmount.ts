@@ -93,7 +93,12 @@ export class Sandbox {
 
   /** Starts `sdmount` and leaves it running; it is killed with the sandbox. */
   start(arguments_: readonly string[], options: RunOptions = {}): ChildProcess {
-    const child = spawn(LAUNCHER, arguments_, { ...this.#options(options), stdio: ['ignore', 'pipe', 'pipe'] })
+    return this.startProgram(LAUNCHER, arguments_, options)
+  }
+
+  /** Starts any program the same way. */
+  startProgram(file: string, arguments_: readonly string[], options: RunOptions = {}): ChildProcess {
+    const child = spawn(file, arguments_, { ...this.#options(options), stdio: ['ignore', 'pipe', 'pipe'] })
     this.#children.add(child)
     return child
   }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import ava, { type ExecutionContext } from 'ava'
 import { parseListen } from '../../src/cli/commands/serve-webdav.ts'
 import { EXIT_CODES } from '../../src/cli/exit-codes.ts'
-import { Sandbox } from '../cli/sdmount.ts'
+import { isRunning, Sandbox, until } from '../cli/sdmount.ts'
 import { basicHeader } from './support/digest-client.ts'
 import { HttpClient } from './support/http-client.ts'
 import { testWith } from './support/tools.ts'
@@ -146,6 +146,28 @@ testWith(
     const song = join(sandbox.mountpoint, 'music/song')
     t.is(sandbox.program('cat', [song]).stdout, 'la la')
     t.is(sandbox.run(['umount']).code, 0)
+    t.false(sandbox.isMounted())
+  },
+  noMount,
+)
+
+testWith(
+  ['mount.davfs', 'umount'],
+  'as a drive: taken away by umount(8) it ends by itself; by a signal also while programs use it',
+  async t => {
+    const { sandbox } = setUp(t)
+    t.is(sandbox.run(['--webdav', sandbox.mountpoint]).code, 0)
+    const first = sandbox.daemonPid()
+    t.is(sandbox.program('umount', [sandbox.mountpoint]).code, 0)
+    await until(() => !isRunning(first), 'the end of the daemon', 60_000)
+
+    t.is(sandbox.run(['--webdav', sandbox.mountpoint]).code, 0)
+    const reader = sandbox.startProgram('tail', ['-f', join(sandbox.mountpoint, 'music/song')])
+    await new Promise(resolve => reader.stdout!.once('data', resolve))
+    t.is(sandbox.run(['umount']).code, EXIT_CODES.busy.code)
+    const second = sandbox.daemonPid()
+    process.kill(second, 'SIGTERM')
+    await until(() => !isRunning(second), 'the end of the daemon', 60_000)
     t.false(sandbox.isMounted())
   },
   noMount,

@@ -105,11 +105,8 @@ export class WebdavServers {
         ...(credentials ? { credentials } : { anonymous: true }),
         ...(tls ? { tls } : {}),
       })
-      return this.#session(
-        server,
-        server.url,
-        noticesOf(settings, server, credentials, tls && fingerprintOf(tls.cert)),
-        async () => await server.close(),
+      return this.#session(server, server.url, noticesOf(settings, server, credentials, tls && fingerprintOf(tls.cert)), () =>
+        server.close(),
       )
     } catch (error) {
       throw explained(error, `${host}:${port}`)
@@ -127,7 +124,7 @@ export class WebdavServers {
       isRoot: process.getuid?.() === 0,
       signal: new AbortController().signal,
     })
-    return this.#session(drive.server, target, drive.notices, () => drive.unmount())
+    return this.#session(drive.server, target, drive.notices, ({ lazy }) => drive.unmount(lazy))
   }
 
   async close(): Promise<void> {
@@ -148,13 +145,13 @@ export class WebdavServers {
     }
   }
 
-  #session(server: WebdavServer, mountpoint: string, notices: readonly string[], end: () => Promise<void>): WebdavSession {
+  #session(server: WebdavServer, mountpoint: string, notices: readonly string[], unmount: WebdavSession['unmount']): WebdavSession {
     this.#servers.add(server)
     void server.ended.catch(() => {}).then(() => this.#servers.delete(server))
     return {
       mountpoint,
       ended: server.ended,
-      unmount: end,
+      unmount,
       settled: async () => {},
       statistics: () => ({ url: server.url, activeRequests: server.activeRequests }),
       notices,

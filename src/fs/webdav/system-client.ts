@@ -61,15 +61,49 @@ export function mapSteps(platform: ClientPlatform, mapping: Mapping, isRoot: boo
   }
 }
 
-/** The steps that take it away. */
-export function unmapSteps(platform: ClientPlatform, { url, target }: Pick<Mapping, 'url' | 'target'>, isRoot: boolean): Step[] {
+/** The steps that take it away; with `force` also while programs use it. */
+export function unmapSteps(
+  platform: ClientPlatform,
+  { url, target }: Pick<Mapping, 'url' | 'target'>,
+  isRoot: boolean,
+  force = false,
+): Step[] {
   switch (platform) {
     case 'win32':
       return [{ command: 'net.exe', args: ['use', target, '/delete', '/yes'] }]
     case 'darwin':
-      return [{ command: '/sbin/umount', args: [target] }]
+      return [{ command: '/sbin/umount', args: [...(force ? ['-f'] : []), target] }]
     case 'linux':
-      return isRoot ? [{ command: 'umount', args: [target] }] : [{ command: 'gio', args: ['mount', '--unmount', davUrl(url)] }]
+      // davfs2's own helper would wait for the programs.
+      return isRoot
+        ? [{ command: 'umount', args: [...(force ? ['-i', '-l'] : []), target] }]
+        : [{ command: 'gio', args: ['mount', '--unmount', ...(force ? ['--force'] : []), davUrl(url)] }]
+  }
+}
+
+/** A program that tells whether the drive is there, and how it says that it isn't. */
+export interface Look {
+  readonly step: Step
+  /** The drive is gone for sure. */
+  readonly saysGone: (outcome: StepOutcome) => boolean
+}
+
+/** How to see that somebody else took the drive away: Explorer's "Disconnect", Finder's "Eject", umount(8). */
+export function lookStep(platform: ClientPlatform, { url, target }: Pick<Mapping, 'url' | 'target'>, isRoot: boolean): Look {
+  const lists = (step: Step, text: string): Look => ({ step, saysGone: ({ code, output }) => code === 0 && !output.includes(text) })
+  switch (platform) {
+    case 'win32':
+      return {
+        step: { command: 'net.exe', args: ['use', target], mayFail: true },
+        saysGone: ({ code }) => code !== 0 && code !== NOT_INSTALLED,
+      }
+    case 'darwin':
+      return lists({ command: '/sbin/mount', args: [], mayFail: true }, ` on ${target} (`)
+    case 'linux': {
+      if (!isRoot) return lists({ command: 'gio', args: ['mount', '--list'], mayFail: true }, davUrl(url))
+      const step: Step = { command: 'findmnt', args: ['--noheadings', '--output', 'SOURCE', '--mountpoint', target], mayFail: true }
+      return { step, saysGone: ({ code, output }) => code === 1 && output.trim() === '' }
+    }
   }
 }
 
@@ -163,6 +197,7 @@ export async function runSteps(steps: readonly Step[], signal: AbortSignal, run:
 
 const STEP_TIMEOUT_MS = 60_000
 const OUTPUT_LIMIT = 64 * 1024
+const NOT_INSTALLED = 127
 
 /** Runs one step as a process, with its private files for as long as it takes. */
 export async function runStep(step: Step, signal: AbortSignal): Promise<StepOutcome> {
@@ -199,7 +234,7 @@ function runProcess(step: Step, args: readonly string[], descriptor: number | un
     child.stderr?.on('data', take)
     child.on('error', error => {
       // A program that isn't installed failed, like any other way of failing.
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') resolve({ code: 127, output: `${step.command} is not installed` })
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') resolve({ code: NOT_INSTALLED, output: `${step.command} is not installed` })
       else reject(error)
     })
     child.on('close', code => resolve({ code: code ?? 1, output }))
