@@ -38,7 +38,6 @@ const LINES_LIMIT = 450
 /** Longer, for a reason. */
 const LONG_FILES: Readonly<Record<string, string>> = {
   'src/sys/linux.ts': 'all system calls in one place',
-  'src/vfs/volumes/location/core.ts': 'reaching, telling and recording a node share its table, its descriptors and the one statx buffer',
 }
 
 const sources = readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' })

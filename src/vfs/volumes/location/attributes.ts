@@ -58,7 +58,7 @@ function withDescriptor<T>(core: Core, node: LocationNode, use: (fd: number) => 
   const file = node.files?.[0]
   if (file) return use(file.fd)
   if (node.gone && node.fd >= 0) return use(node.fd)
-  if (isDirectory(node.mode)) return use(core.directoryFd(node))
+  if (isDirectory(node.mode)) return use(core.directories.fd(node))
   const { fd: parent, name } = core.reach(node)
   const fd = core.sys.openat(parent, name, O_PATH | O_NOFOLLOW)
   check(fd, 'open')
@@ -114,7 +114,7 @@ export function access(core: Core, node: LocationNode, mask: number): void {
 }
 
 export function statfs(core: Core, node: LocationNode): FilesystemStatistics {
-  const fd = core.directoryFd(isDirectory(node.mode) ? node : (node.parent ?? core.nodes.root))
+  const fd = core.directories.fd(isDirectory(node.mode) ? node : (node.parent ?? core.nodes.root))
   const host = core.sys.fstatfs(fd)
   if (typeof host === 'number') throw errnoError(-host, 'statfs')
   return {
@@ -138,7 +138,7 @@ export function statfs(core: Core, node: LocationNode): FilesystemStatistics {
 function xattrPlace(core: Core, node: LocationNode): { readonly fd: number; readonly path: Name } {
   const file = node.files?.[0]
   if (file) return { fd: file.fd, path: '' }
-  if (isDirectory(node.mode)) return { fd: -1, path: `/proc/self/fd/${core.directoryFd(node)}/.` }
+  if (isDirectory(node.mode)) return { fd: -1, path: `/proc/self/fd/${core.directories.fd(node)}/.` }
   const { fd, name } = core.reach(node)
   return { fd: -1, path: `/proc/self/fd/${fd}/${name}` }
 }
@@ -167,7 +167,7 @@ export function setxattr(core: Core, node: LocationNode, name: Name, value: Buff
       check(core.sys.statx(descriptor, '', core.stat), 'getattr')
       if (core.stat.mode & 0o2000) chmod(core, descriptor, core.stat.mode & 0o5777)
     })
-  core.touch(node)
+  core.rows.touch(node)
 }
 
 export function removexattr(core: Core, node: LocationNode, name: Name): void {
@@ -176,7 +176,7 @@ export function removexattr(core: Core, node: LocationNode, name: Name): void {
   // The kernel removes security.capability of files that never had one: that is no error to it, but to the host.
   if (-result === ENODATA) throw new FsError('no-attribute')
   check(result, 'removexattr')
-  core.touch(node)
+  core.rows.touch(node)
 }
 
 function check(result: number, operation: string): void {

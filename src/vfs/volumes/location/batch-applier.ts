@@ -190,7 +190,7 @@ export class BatchApplier {
     if (known && reader.equals(known)) return
     const node = this.#core.nodes.get(parent)
     // What is in use may have changed through the mount since the observer looked: the host is asked again.
-    if (node && known) this.#core.touch(node)
+    if (node && known) this.#core.rows.touch(node)
     else this.#core.index.putNode(this.#core.volume, reader.attributes(parent))
     if (known) this.#tellInode(parent, false)
   }
@@ -208,8 +208,8 @@ export class BatchApplier {
   #addRow(reader: BatchReader, parent: Ino, rows: ScanRow[]): void {
     const { name } = reader
     if (reader.isExcluded) {
-      this.#core.block(parent, name)
-      rows.push({ name, attributes: this.#core.blockedAttributes(parent, name) })
+      this.#core.foreign.block(parent, name)
+      rows.push({ name, attributes: this.#core.foreign.attributes(parent, name) })
       return
     }
     if (reader.isGone) return
@@ -225,7 +225,7 @@ export class BatchApplier {
   /** The name is there, but nothing may be known of it. */
   #partialAttributes(reader: BatchReader, parent: Ino, name: Name): Attributes {
     const attributes = new Attributes()
-    attributes.ino = this.#inoOfRow(reader, parent, name) ?? this.#core.blockedAttributes(parent, name).ino
+    attributes.ino = this.#inoOfRow(reader, parent, name) ?? this.#core.foreign.attributes(parent, name).ino
     attributes.mode = reader.mode
     return attributes
   }
@@ -244,10 +244,10 @@ export class BatchApplier {
       }
       const { name } = reader
       if (reader.isExcluded) {
-        this.#core.block(parent, name)
+        this.#core.foreign.block(parent, name)
         continue
       }
-      this.#core.unblock(parent, name)
+      this.#core.foreign.unblock(parent, name)
       const known = this.#core.index.lookup(parent, name)
       if (reader.isGone ? !known : known && !reader.isPartial && reader.equals(known) && this.#inoOfRow(reader, parent, name) === known.ino)
         continue
@@ -263,7 +263,7 @@ export class BatchApplier {
     if (known && known.nlink > 1 && found?.ino !== known.ino) {
       // It lost a name: its other names tell nobody that they are fewer.
       const node = core.nodes.get(known.ino)
-      if (node) core.touch(node)
+      if (node) core.rows.touch(node)
     }
     if (found === undefined) {
       if (!known) return

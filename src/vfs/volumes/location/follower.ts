@@ -169,7 +169,7 @@ export class Follower {
     if (core.sys.statx(AT_FDCWD, core.path, core.stat) < 0) return this.#goOffline('its folder is not there')
     const again = this.#identity !== undefined
     this.#remember(identity)
-    core.closeDescriptors()
+    core.directories.closeAll()
     core.numbers.clear()
     const statfs = core.sys.statfs(core.path)
     if (typeof statfs === 'number') return this.#goOffline('its filesystem does not answer')
@@ -202,7 +202,7 @@ export class Follower {
       if (core.sys.statx(AT_FDCWD, parentPath, core.stat) < 0) continue
       const numbers = core.numbers.of(core.stat.device) ?? core.registerPath(core.stat.device, parentPath.slice(root.length + 1))
       const parent = parentPath === root ? core.nodes.root.ino : numbers && core.numbers.ino(numbers, core.stat)
-      if (parent !== undefined) core.block(parent, path.slice(slash + 1))
+      if (parent !== undefined) core.foreign.block(parent, path.slice(slash + 1))
     }
   }
 
@@ -221,7 +221,7 @@ export class Follower {
     this.#isScanned = false
     this.#scan = 0
     this.#applier.drop()
-    core.closeDescriptors()
+    core.directories.closeAll()
   }
 
   // --- the observer ---

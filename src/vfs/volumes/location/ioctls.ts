@@ -38,7 +38,7 @@ export function ioctl(
     input.copy(argument, 0, 0, known.inBytes)
     const result = core.sys.ioctl((fileFd ?? own)!, command, argument)
     if (result < 0) throw errnoError(-result, 'ioctl')
-    if (known.inBytes) core.touch(node)
+    if (known.inBytes) core.rows.touch(node)
     return Buffer.concat([argument.subarray(0, known.outBytes), Buffer.alloc(Math.max(0, Math.min(outputBytes, 8) - known.outBytes))])
   } finally {
     if (own !== undefined) core.sys.close(own)
@@ -54,7 +54,7 @@ function requireOwner(core: Core, node: LocationNode, context: RequestContext): 
 
 function open(core: Core, node: LocationNode): number {
   const fd = isDirectory(node.mode)
-    ? core.sys.openat(core.directoryFd(node), '.', O_RDONLY | O_DIRECTORY)
+    ? core.sys.openat(core.directories.fd(node), '.', O_RDONLY | O_DIRECTORY)
     : (() => {
         const at = core.reach(node)
         return core.sys.openat(at.fd, at.name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK)

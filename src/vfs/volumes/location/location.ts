@@ -126,7 +126,7 @@ export class Location implements Volume {
   }
 
   idle(): void {
-    if (this.#follower.isRemovable) this.#core.closeDescriptors()
+    if (this.#follower.isRemovable) this.#core.directories.closeAll()
   }
 
   /** How many nodes are held in memory, for status and tests. */
@@ -267,7 +267,7 @@ export class Location implements Volume {
     this.#core.requireOnline()
     const { sys } = this.#core
     // syncfs(2) refuses O_PATH.
-    const fd = sys.openat(this.#core.directoryFd(this.#core.nodes.root), '.', O_RDONLY | O_DIRECTORY)
+    const fd = sys.openat(this.#core.directories.fd(this.#core.nodes.root), '.', O_RDONLY | O_DIRECTORY)
     if (fd < 0) throw errnoError(-fd, 'syncfs')
     try {
       const result = await sys.syncfs(fd)
@@ -313,14 +313,14 @@ export class Location implements Volume {
   #truncateOpened(node: LocationNode, fd: number, flags: OpenFlags): void {
     const core = this.#core
     attributes.truncate(core, node, fd, (flags & O_ACCMODE) === O_RDONLY ? undefined : fd, 0)
-    core.touch(node)
+    core.rows.touch(node)
     core.sys.statx(fd, '', core.stat)
   }
 
   #openByName(node: LocationNode, hostFlags: number): number {
     const core = this.#core
     // Without the check of `reach`: the descriptor is checked instead.
-    const direct = node.parent && core.sys.openat(core.directoryFd(node.parent), node.name, hostFlags | O_NOFOLLOW)
+    const direct = node.parent && core.sys.openat(core.directories.fd(node.parent), node.name, hostFlags | O_NOFOLLOW)
     if (direct !== undefined && direct >= 0 && core.sys.statx(direct, '', core.stat) === 0 && core.isSame(node)) return direct
     if (direct !== undefined && direct >= 0) core.sys.close(direct)
     const at = core.reach(node)
@@ -342,7 +342,7 @@ export class Location implements Volume {
   #openDirectory(node: LocationNode): OpenDirectory {
     const core = this.#core
     if (!isDirectory(node.mode)) throw new FsError('not-directory')
-    const fd = core.sys.openat(core.directoryFd(node), '.', O_RDONLY | O_DIRECTORY)
+    const fd = core.sys.openat(core.directories.fd(node), '.', O_RDONLY | O_DIRECTORY)
     if (fd < 0) throw errnoError(-fd, 'opendir')
     core.sys.statx(fd, '', core.stat)
     const version = `${core.stat.mtimeSec}.${core.stat.mtimeNsec}/${core.stat.ctimeSec}.${core.stat.ctimeNsec}`

@@ -26,9 +26,9 @@ const S_ISVTX = 0o1000
 
 /** undefined: no such name. A name under which a foreign filesystem is mounted is an empty directory that nobody touches. */
 export function lookup(core: Core, parent: LocationNode, name: Name): Entry | undefined {
-  if (core.isBlocked(parent.ino, name)) return blockedEntry(core, parent, name)
+  if (core.foreign.has(parent.ino, name)) return blockedEntry(core, parent, name)
   if (parent.isBlocked) return undefined
-  const fd = core.directoryFd(parent)
+  const fd = core.directories.fd(parent)
   const result = core.sys.statx(fd, name, core.stat)
   if (result === 0) {
     const node = core.adopt(parent, name)
@@ -45,17 +45,17 @@ export function lookup(core: Core, parent: LocationNode, name: Name): Entry | un
 
 /** A directory that stands for a mount which may hang: listed, empty, not entered. */
 function blockedEntry(core: Core, parent: LocationNode, name: Name): Entry {
-  const attributes = core.blockedAttributes(parent.ino, name)
-  const node = core.nodes.get(attributes.ino) ?? core.blockedNode(attributes, parent, name)
+  const attributes = core.foreign.attributes(parent.ino, name)
+  const node = core.foreign.node(attributes, parent, name)
   return core.entry(node, attributes)
 }
 
 function made(core: Core, parent: LocationNode, name: Name): Entry {
-  const result = core.sys.statx(core.directoryFd(parent), name, core.stat)
+  const result = core.sys.statx(core.directories.fd(parent), name, core.stat)
   if (result < 0) throw errnoError(-result, 'lookup')
   const node = core.adopt(parent, name)
   const attributes = core.attributesOf(node)
-  core.linked(parent, name, attributes)
+  core.rows.linked(parent, name, attributes)
   return core.entry(node, attributes)
 }
 
@@ -64,7 +64,7 @@ function check(result: number, operation: string): void {
 }
 
 export function symlink(core: Core, context: RequestContext, parent: LocationNode, name: Name, target: Name): Entry {
-  const fd = core.directoryFd(parent)
+  const fd = core.directories.fd(parent)
   check(
     core.credentials.as(context, () => core.sys.symlinkat(target, fd, name)),
     'symlink',
@@ -73,7 +73,7 @@ export function symlink(core: Core, context: RequestContext, parent: LocationNod
 }
 
 export function mknod(core: Core, context: RequestContext, parent: LocationNode, name: Name, mode: number, rdev: number): Entry {
-  const fd = core.directoryFd(parent)
+  const fd = core.directories.fd(parent)
   check(
     core.credentials.as(context, () => core.sys.mknodat(fd, name, mode, rdev)),
     'mknod',
@@ -82,7 +82,7 @@ export function mknod(core: Core, context: RequestContext, parent: LocationNode,
 }
 
 export function mkdir(core: Core, context: RequestContext, parent: LocationNode, name: Name, mode: number): Entry {
-  const fd = core.directoryFd(parent)
+  const fd = core.directories.fd(parent)
   check(
     core.credentials.as(context, () => core.sys.mkdirat(fd, name, mode)),
     'mkdir',
@@ -98,7 +98,7 @@ export function create(
   mode: number,
   flags: number,
 ): CreatedFile<OpenFile> {
-  const directory = core.directoryFd(parent)
+  const directory = core.directories.fd(parent)
   // Made, or not opened at all: nobody has checked whether the caller may open what came to stand there meanwhile.
   const hostFlags = (flags & O_ACCMODE) | O_CREAT | O_EXCL | O_NOFOLLOW | O_NONBLOCK
   const fd = core.credentials.as(context, () => core.sys.openat(directory, name, hostFlags, mode))
@@ -108,7 +108,7 @@ export function create(
     check(core.sys.statx(fd, '', core.stat), 'create')
     const node = core.adopt(parent, name)
     const attributes = core.attributesOf(node)
-    core.linked(parent, name, attributes)
+    core.rows.linked(parent, name, attributes)
     const file = new LocationFile(core, node, fd, flags)
     return { entry: core.entry(node, attributes), file }
   } catch (error) {
@@ -118,7 +118,7 @@ export function create(
 }
 
 export function tmpfile(core: Core, context: RequestContext, parent: LocationNode, mode: number, flags: number): CreatedFile<OpenFile> {
-  const directory = core.directoryFd(parent)
+  const directory = core.directories.fd(parent)
   const hostFlags = (flags & (O_ACCMODE | O_EXCL)) | O_TMPFILE
   const fd = core.credentials.as(context, () => core.sys.openat(directory, '.', hostFlags, mode))
   check(fd, 'tmpfile')
@@ -142,20 +142,20 @@ export function link(core: Core, context: RequestContext, node: LocationNode, ne
   let result: number
   if (file && node.gone) {
     // A file without a name (O_TMPFILE) gets one through its descriptor.
-    const directory = core.directoryFd(newParent)
+    const directory = core.directories.fd(newParent)
     result = core.credentials.as(context, () =>
       core.sys.linkat(AT_FDCWD, `/proc/self/fd/${file.fd}`, directory, newName, AT_SYMLINK_FOLLOW),
     )
   } else {
     const from = core.reach(node)
-    const directory = core.directoryFd(newParent)
+    const directory = core.directories.fd(newParent)
     result = core.credentials.as(context, () => core.sys.linkat(from.fd, from.name, directory, newName, 0))
   }
   check(result, 'link')
   const entry = made(core, newParent, newName)
   if (entry.attributes.ino === node.ino) return entry
   // The old name meant another file just now: what was linked is not what was asked for.
-  core.sys.unlinkat(core.directoryFd(newParent), newName, 0)
+  core.sys.unlinkat(core.directories.fd(newParent), newName, 0)
   core.index.removeEntry(core.volume, newParent.ino, newName)
   forgetOne(core, entry)
   throw new FsError('stale')
@@ -173,12 +173,12 @@ export function unlink(core: Core, context: RequestContext, parent: LocationNode
 }
 
 export function rmdir(core: Core, context: RequestContext, parent: LocationNode, name: Name): void {
-  if (core.isBlocked(parent.ino, name)) throw new FsError('busy')
+  if (core.foreign.has(parent.ino, name)) throw new FsError('busy')
   remove(core, context, parent, name, AT_REMOVEDIR)
 }
 
 function remove(core: Core, context: RequestContext, parent: LocationNode, name: Name, flags: number): void {
-  const fd = core.directoryFd(parent)
+  const fd = core.directories.fd(parent)
   requireOwner(core, context, fd, parent, name)
   const before = whatIsAt(core, fd, parent, name)
   const result = core.sys.unlinkat(fd, name, flags)
@@ -187,7 +187,7 @@ function remove(core: Core, context: RequestContext, parent: LocationNode, name:
     throw errnoError(-result, flags ? 'rmdir' : 'unlink')
   }
   core.index.removeEntry(core.volume, parent.ino, name)
-  core.touch(parent)
+  core.rows.touch(parent)
   if (before) nameGone(core, before, parent, name)
 }
 
@@ -244,10 +244,10 @@ function nameGone(core: Core, before: Before, parent: LocationNode, name: Name):
     const last = Object.assign(new Attributes(), attributes)
     last.nlink = 0
     node.last = last
-    core.keepGone(node, before.fd)
+    core.directories.keepGone(node, before.fd)
   } else {
     stays(core, before)
-    core.touch(node)
+    core.rows.touch(node)
   }
   core.dropIfUnused(node)
 }
@@ -261,10 +261,10 @@ export function rename(
   newName: Name,
   flags: number,
 ): void {
-  if (core.isBlocked(parent.ino, name) || core.isBlocked(newParent.ino, newName)) throw new FsError('busy')
+  if (core.foreign.has(parent.ino, name) || core.foreign.has(newParent.ino, newName)) throw new FsError('busy')
   const exchange = (flags & RENAME_EXCHANGE) !== 0
-  const fd = core.directoryFd(parent)
-  const newFd = core.directoryFd(newParent)
+  const fd = core.directories.fd(parent)
+  const newFd = core.directories.fd(newParent)
   requireOwner(core, context, fd, parent, name)
   requireOwner(core, context, newFd, newParent, newName)
   if (core.sys.statx(fd, name, core.stat) < 0) throw new FsError('not-found', undefined, { operation: 'rename' })
@@ -276,9 +276,9 @@ export function rename(
     stays(core, replaced)
     throw errnoError(-result, 'rename')
   }
-  core.touch(parent)
-  core.touch(newParent)
-  core.touch(moved)
+  core.rows.touch(parent)
+  core.rows.touch(newParent)
+  core.rows.touch(moved)
   if (replaced && replaced.node.ino === movedInode && !exchange) {
     // Two names of one file: the host does nothing (rename(2)), and neither must the index.
     stays(core, replaced)
@@ -291,10 +291,10 @@ export function rename(
     stays(core, replaced)
     replaced.node.lostName(newParent, newName)
     replaced.node.reachedBy(parent, name, replaced.attributes.nlink)
-    core.touch(replaced.node)
+    core.rows.touch(replaced.node)
   } else if (replaced) nameGone(core, replaced, newParent, newName)
   moved.reachedBy(newParent, newName, 2)
-  core.putRow(moved, newParent, newName)
-  if (exchange && replaced) core.putRow(replaced.node, parent, name)
+  core.rows.moved(moved, newParent, newName)
+  if (exchange && replaced) core.rows.moved(replaced.node, parent, name)
   core.dropIfUnused(moved)
 }

@@ -43,7 +43,7 @@ export class LocationFile implements OpenFile {
   /** Whoever takes it may write without `write`: from then on the index looks for itself. */
   get backingFd(): number | undefined {
     if (!this.#isRegular) return undefined
-    if (this.writable) this.#core.writers.add(this)
+    if (this.writable) this.#core.rows.writers.add(this)
     return this.fd
   }
 
@@ -82,7 +82,7 @@ export class LocationFile implements OpenFile {
       written += result
     }
     if (options.killPrivileges) this.killPrivileges()
-    this.#core.touch(this.node)
+    this.#core.rows.touch(this.node)
     return written
   }
 
@@ -112,7 +112,7 @@ export class LocationFile implements OpenFile {
     const result = this.#core.sys.fallocate(this.fd, mode, offset, lengthBytes)
     if (result < 0) throw errnoError(-result, 'fallocate')
     this.#wrote(context)
-    this.#core.touch(this.node)
+    this.#core.rows.touch(this.node)
   }
 
   seek(_context: RequestContext, offset: number, whence: number): number {
@@ -127,15 +127,15 @@ export class LocationFile implements OpenFile {
     const result = this.#core.sys.copyFileRange(this.fd, offset, target.fd, targetOffset, Math.min(lengthBytes, COPY_AT_ONCE_BYTES))
     if (result < 0) throw errnoError(-result, 'copy_file_range')
     target.#wrote(context)
-    target.#core.touch(target.node)
+    target.#core.rows.touch(target.node)
     return result
   }
 
   release(): Answer<void> {
     const core = this.#core
     const { node } = this
-    core.writers.delete(this)
-    if (this.writable && !node.gone) core.touch(node)
+    core.rows.writers.delete(this)
+    if (this.writable && !node.gone) core.rows.touch(node)
     const last = node.files?.length === 1
     if (node.gone && last && core.sys.statx(this.fd, '', core.stat) === 0) node.last = core.attributesOf(node)
     const closed = node.gone ? closeGone(core.sys, core.stat, this.fd) : core.sys.close(this.fd)
