@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import ava, { type ExecutionContext } from 'ava'
 import { parseListen } from '../../src/cli/commands/serve-webdav.ts'
 import { EXIT_CODES } from '../../src/cli/exit-codes.ts'
-import { isRunning, Sandbox, until } from '../cli/sdmount.ts'
+import { isRunning, LAUNCHER, ordinaryUser, Sandbox, until } from '../cli/sdmount.ts'
 import { basicHeader } from './support/digest-client.ts'
 import { HttpClient } from './support/http-client.ts'
 import { testWith } from './support/tools.ts'
@@ -171,6 +171,37 @@ testWith(
     t.false(sandbox.isMounted())
   },
   noMount,
+)
+
+const user = ordinaryUser()
+
+testWith(
+  ['gio', 'dbus-run-session'],
+  "as a drive of an ordinary user: the desktop's own client opens it, undone by umount",
+  async t => {
+    const sandbox = new Sandbox(t, user)
+    const music = sandbox.folder('music')
+    // A desktop session: its programs, gvfs among them, find each other over its bus, and end with it.
+    const session = `
+      sdmount() { ${LAUNCHER} "$@" </dev/null; }
+      sdmount location add ${music}
+      echo 'la la' > ${music}/song
+      sdmount --webdav ${sandbox.mountpoint}
+      drive=$(gio mount --list 2>/dev/null | grep -o 'dav://[^ ]*')
+      gio cat "\${drive}music/song"
+      gio copy ${music}/song "\${drive}music/so%23ng%202"
+      gio rename "\${drive}music/so%23ng%202" third
+      gio list "\${drive}music"
+      sdmount umount
+      gio mount --list 2>/dev/null | grep dav:// || echo nothing is left`
+    const env = { XDG_RUNTIME_DIR: sandbox.folder('home', 'runtime') }
+    const { code, stdout, stderr } = sandbox.program('dbus-run-session', ['--', 'sh', '-euc', session], { env })
+    t.is(code, 0, stdout + stderr)
+    for (const line of ['la la', 'song', 'third']) t.true(stdout.split('\n').includes(line), stdout)
+    t.is(readFileSync(join(music, 'third'), 'utf8'), 'la la\n')
+    t.regex(stdout, /nothing is left\n$/)
+  },
+  !user ? 'needs root, and the user sdmount-test' : existsSync('/usr/libexec/gvfsd-dav') ? undefined : 'needs the package gvfs-backends',
 )
 
 test('where to listen', t => {
