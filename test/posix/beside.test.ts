@@ -2,6 +2,7 @@
 import { chmodSync, existsSync, linkSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { O_CREAT, O_PATH, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY } from '../../src/sys/flags.ts'
+import { linux } from '../../src/sys/linux.ts'
 import type { TestMount } from '../support/mount.ts'
 import { ANNA, semantic } from './suite.ts'
 import type { World } from './world.ts'
@@ -68,6 +69,27 @@ semantic(
       t.is(opened, 'EACCES')
       t.true(existsSync(`${host}/${name}`))
       t.is(readFileSync(`${host}/${name}`, 'utf8'), 'secret')
+    }
+  },
+  { mountOnly: true, needsRoot: true },
+)
+
+semantic(
+  'an extended attribute that was missing is there as soon as it is set beside the mount',
+  async (w, t, mount) => {
+    const name = 'security.selinux'
+    if (existsSync('/sys/fs/selinux')) return t.pass('every file has a label here')
+    const host = beside(w, mount)
+    writeFileSync(`${host}/f`, '')
+    for (let round = 0; round < 3; round++) {
+      // A file that nobody changed for a while may be remembered to lack the attribute.
+      await sleep(3_000)
+      t.is(w.getxattr('f', name), 'ENODATA')
+      t.is(w.getxattr('f', name), 'ENODATA')
+      t.is(linux().lsetxattr(`${host}/f`, name, Buffer.from(`label ${round}`), 0), 0)
+      t.is(w.getxattr('f', name), `label ${round}`)
+      t.is(linux().lremovexattr(`${host}/f`, name), 0)
+      t.is(w.getxattr('f', name), 'ENODATA')
     }
   },
   { mountOnly: true, needsRoot: true },

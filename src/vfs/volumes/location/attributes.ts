@@ -19,6 +19,7 @@ import {
   type TimeChange,
 } from '../../contract.ts'
 import type { Core } from './core.ts'
+import { isKnownToLack, lacks } from './missing-xattrs.ts'
 import type { LocationNode } from './node.ts'
 import { withoutPrivileges } from './open-file.ts'
 
@@ -133,7 +134,7 @@ export function statfs(core: Core, node: LocationNode): FilesystemStatistics {
 
 /**
  * Where an xattr call goes: a descriptor of an open file, or a path that leads through a directory's descriptor to the
- * name without following it.
+ * name without following it (then `core.stat` is the node's).
  */
 function xattrPlace(core: Core, node: LocationNode): { readonly fd: number; readonly path: Name } {
   const file = node.files?.[0]
@@ -143,9 +144,22 @@ function xattrPlace(core: Core, node: LocationNode): { readonly fd: number; read
   return { fd: -1, path: `/proc/self/fd/${fd}/${name}` }
 }
 
+/** Made once: programs that list folders ask every file for labels and lists that hardly any file has. */
+const NO_ATTRIBUTE = new FsError('no-attribute', undefined, { operation: 'getxattr' })
+
 export function getxattr(core: Core, node: LocationNode, name: Name): Buffer {
-  const { fd, path } = xattrPlace(core, node)
-  const length = fd >= 0 ? core.sys.fgetxattr(fd, name, VALUE) : core.sys.lgetxattr(path, name, VALUE)
+  const file = node.files?.[0]
+  let length: number
+  if (file) length = core.sys.fgetxattr(file.fd, name, VALUE)
+  else {
+    const { path } = xattrPlace(core, node)
+    // A directory is reached by its descriptor, without a look at it.
+    const isLooked = !isDirectory(node.mode)
+    if (isLooked && isKnownToLack(core, node, name)) throw NO_ATTRIBUTE
+    length = core.sys.lgetxattr(path, name, VALUE)
+    if (isLooked && length === -ENODATA) lacks(core, node, name)
+  }
+  if (length === -ENODATA) throw NO_ATTRIBUTE
   check(length, 'getxattr')
   return Buffer.from(VALUE.subarray(0, length))
 }

@@ -45,6 +45,11 @@ export class LocationNode {
   /** A front end was told that a name is missing in this directory, and may believe it still. */
   toldMissing = false
 
+  /** Extended attributes that it was found to lack, and the ctime that it had then (missing-xattrs.ts). */
+  lacksXattrs = 0
+  lacksSinceSec = 0
+  lacksSinceNsec = 0
+
   /** It stands for a foreign mount: nothing of it is asked of the host. */
   isBlocked = false
 

@@ -17,11 +17,16 @@ const HIGH_LIMIT = SLOT_SIZE / 2 / 2 ** 32
 /** Filesystems that make inode numbers up as they go: a number means nothing after it was evicted. */
 const WITHOUT_NUMBERS = new Set([0x4d44 /* vfat */, 0x2011bab0 /* exfat */, 0x65735546 /* fuse */])
 
+/** Filesystems on which setting or removing any extended attribute moves the node's ctime (tried: ext4, xfs). */
+const WITH_CTIME_OF_XATTRS = new Set([0xef53 /* ext2, ext3, ext4 */, 0x58465342 /* xfs */])
+
 export interface FilesystemNumbers {
   readonly slot: number
   readonly base: number
   /** False: a file is known by its name alone (vfat, exfat). */
   readonly stable: boolean
+  /** A node whose ctime is what it was has the extended attributes that it had. */
+  readonly ctimeTellsXattrs: boolean
 }
 
 export class InodeNumbers {
@@ -50,7 +55,12 @@ export class InodeNumbers {
     for (let n = 2; [...this.#keys.values()].includes(key); n++) key = `${name}#${n}`
     this.#keys.set(device, key)
     const slot = this.#index.slot(this.#volume, key)
-    const numbers = { slot, base: slot * SLOT_SIZE, stable: !WITHOUT_NUMBERS.has(statfs.type) }
+    const numbers = {
+      slot,
+      base: slot * SLOT_SIZE,
+      stable: !WITHOUT_NUMBERS.has(statfs.type),
+      ctimeTellsXattrs: WITH_CTIME_OF_XATTRS.has(statfs.type),
+    }
     this.#byDevice.set(device, numbers)
     this.#newSlot(slot)
     return numbers
