@@ -9,11 +9,9 @@ import type { BucketKeys } from '../library/secrets.ts'
 import type { Invocation } from './command.ts'
 import { CommandError } from './exit-codes.ts'
 import { pathProblem } from './paths.ts'
+import type { VolumeKeys } from './service/requests.ts'
 
 const FILE_LIMIT_BYTES = 64 * 1024
-
-/** 'chain': the AWS configuration gives them, each time that they are needed. */
-export type GivenKeys = 'chain' | BucketKeys
 
 /** The options that say where the keys come from. */
 export const KEY_OPTIONS = ['profile', 'ask', 'credentials-file', 'seal'] as const
@@ -27,7 +25,7 @@ export function saysKeys(invocation: Invocation): boolean {
  * The keys to use. Where nothing is said, and the AWS configuration has none, they are asked for if there is somebody to ask;
  * else that is CommandError 'credentials'.
  */
-export async function givenKeys(invocation: Invocation): Promise<GivenKeys> {
+export async function givenKeys(invocation: Invocation): Promise<VolumeKeys> {
   const file = invocation.option('credentials-file')
   const profile = invocation.option('profile')
   const given = [file !== undefined, invocation.option('ask'), invocation.option('seal') || profile !== undefined].filter(Boolean)
@@ -38,7 +36,7 @@ export async function givenKeys(invocation: Invocation): Promise<GivenKeys> {
   const { standardCredentials } = await import('../backends/s3/credentials.ts')
   try {
     const { accessKeyId, secretAccessKey, sessionToken } = await standardCredentials(profile)()
-    return invocation.option('seal') ? { accessKeyId, secretAccessKey, sessionToken } : 'chain'
+    return invocation.option('seal') ? { accessKeyId, secretAccessKey, sessionToken } : { chain: true }
   } catch (error) {
     const { canAsk } = await import('./terminal/ask.ts')
     if (profile === undefined && !invocation.option('seal') && canAsk()) return await askKeys(invocation)

@@ -34,6 +34,15 @@ test('kept, replaced, and gone with the volume that named them', t => {
   t.is(readSecret(store, 'constructor'), undefined)
 })
 
+test('the stored form of version 1 is read as it was written', t => {
+  const id = '00112233445566778899aabbccddeeff'
+  const stored = `{"1":{"${id}":{"accessKeyId":"AKIAPLAINTEXTID","secretAccessKey":"plaintextsecret"}}}`
+  const store = memoryStore({ secrets: stored })
+  t.deepEqual(readSecret(store, id), KEYS)
+  replaceSecret(store, id, KEYS)
+  t.is(store.setting('secrets'), stored)
+})
+
 test('what reads as no secrets is refused without being quoted', t => {
   for (const stored of ['no json plaintextsecret', '{"2":{}}', '[]', 'null', '{"1":{"a":{"accessKeyId":1}}}', '{"1":{"a":null}}']) {
     const error = t.throws(() => readSecret(memoryStore({ secrets: stored }), 'a'), { name: 'LibraryError' })

@@ -1,14 +1,13 @@
 /** sdmount location add, list, remove, rescan: the folders that are in the tree. */
-import type { Command, Invocation } from '../command.ts'
-import { CommandError } from '../exit-codes.ts'
+import type { Command } from '../command.ts'
 import { askLibrary } from '../library-client.ts'
 import { nameOfText } from '../names.ts'
-import { resolveFolder, resolveLibrary } from '../paths.ts'
-import type { ScanUpdate } from '../service/requests.ts'
+import { resolveFolder } from '../paths.ts'
 import { count } from '../terminal/format.ts'
-import { Progress } from '../terminal/progress.ts'
 import { table } from '../terminal/table.ts'
 import { printable } from '../terminal/terminal.ts'
+import { libraryOf, required } from './arguments.ts'
+import { ScanProgressLine } from './scan-progress.ts'
 
 const add: Command = {
   words: ['location', 'add'],
@@ -25,9 +24,9 @@ contain itself; a folder that contains the mountpoint is fine.`,
   async run(invocation) {
     const { terminal } = invocation
     const name = invocation.option('name')
-    const progress = new ScanProgressLine(invocation)
+    const progress = new ScanProgressLine(invocation.terminal)
     const added = await askLibrary({
-      library: library(invocation),
+      library: libraryOf(invocation),
       request: 'location.add',
       arguments: {
         path: resolveFolder(required(invocation, 'path')),
@@ -62,7 +61,7 @@ const list: Command = {
   examples: [{ line: 'sdmount location list', does: 'names, folders, entries' }],
   async run(invocation) {
     const { locations } = await askLibrary({
-      library: library(invocation),
+      library: libraryOf(invocation),
       request: 'location.list',
       arguments: {},
       create: false,
@@ -90,7 +89,7 @@ programs have open stay usable until they are closed.`,
   examples: [{ line: 'sdmount location remove Music', does: 'the files stay in ~/Music' }],
   async run(invocation) {
     const removed = await askLibrary({
-      library: library(invocation),
+      library: libraryOf(invocation),
       request: 'location.remove',
       arguments: { name: required(invocation, 'name') },
       create: false,
@@ -111,9 +110,9 @@ of changes. It runs in the background and slows nothing down.`,
   examples: [{ line: 'sdmount location rescan Music --wait', does: 'and wait for its end' }],
   async run(invocation) {
     const name = invocation.bytes('name')
-    const progress = new ScanProgressLine(invocation)
+    const progress = new ScanProgressLine(invocation.terminal)
     const { names } = await askLibrary({
-      library: library(invocation),
+      library: libraryOf(invocation),
       request: 'location.rescan',
       arguments: { wait: invocation.option('wait'), ...(name === undefined ? {} : { name }) },
       create: false,
@@ -129,35 +128,3 @@ of changes. It runs in the background and slows nothing down.`,
 }
 
 export const locationCommands: readonly Command[] = [add, list, remove, rescan]
-
-/** Scans as one line that is redrawn, or as plain lines where nobody watches. */
-class ScanProgressLine {
-  readonly #progress: Progress
-
-  constructor(invocation: Invocation) {
-    this.#progress = new Progress(invocation.terminal)
-  }
-
-  show(update: ScanUpdate): void {
-    const scan = update.scan
-    const counts = scan
-      ? `${count(scan.entries)} entries in ${count(scan.directories)} folders, ${count(Math.round(scan.entriesPerSecond))}/s`
-      : ''
-    this.#progress.show(`${update.done ? 'scanned' : 'scanning'} ${printable(update.name)}${counts ? `: ${counts}` : ''}`)
-    if (update.done) this.#progress.end()
-  }
-
-  end(): void {
-    this.#progress.end()
-  }
-}
-
-function library(invocation: Invocation): string {
-  return resolveLibrary(invocation.option('library'), invocation.environment)
-}
-
-function required(invocation: Invocation, argument: string): string {
-  const value = invocation.bytes(argument)
-  if (value === undefined || value === '') throw new CommandError('usage', `${argument} is missing`)
-  return value
-}

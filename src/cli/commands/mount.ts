@@ -10,6 +10,7 @@ import { mountAt } from '../mounts.ts'
 import { nameOfText } from '../names.ts'
 import { isDriveLetter, resolveLibrary, resolveMountpoint } from '../paths.ts'
 import type { LibraryStatus } from '../service/requests.ts'
+import { LIMIT_OPTIONS, limitChanges } from './limits.ts'
 
 const mount: Command = {
   words: [],
@@ -27,7 +28,7 @@ mount_webdav on macOS, which is also taken where no macFUSE is installed; a driv
 It ends with \`sdmount umount\`, \`umount\`, \`fusermount3 -u\`, or a SIGTERM to the background process. After a crash
 or a \`kill -9\` the next \`sdmount\` clears what is left.`,
   arguments: [{ name: 'mountpoint', required: true, help: 'an empty folder, or one to be made' }],
-  options: ['library', 'read-only', 'allow-other', 'option', 'webdav', 'foreground', 'driver', 'log-level'],
+  options: ['library', 'read-only', 'allow-other', 'option', 'webdav', 'foreground', 'driver', ...LIMIT_OPTIONS, 'log-level'],
   examples: [
     { line: 'sdmount ~/Spacedrive', does: 'mount the default library' },
     { line: 'sdmount S:', does: 'on Windows: as the network drive S:' },
@@ -62,6 +63,7 @@ function readSettings(invocation: Invocation): DaemonSettings {
     sourceName: options.sourceName ?? library,
     driver: invocation.option('driver'),
     drive: drive || invocation.option('webdav'),
+    limits: limitChanges(invocation),
   }
 }
 
@@ -141,6 +143,8 @@ async function isMountedAlready(invocation: Invocation, settings: DaemonSettings
       `the library is mounted at ${mountpoint} already, and can be at one place at a time: run sdmount umount first`,
     )
   }
+  const changes = settings.limits ?? {}
+  if (Object.keys(changes).length > 0) await client.request('limits', { changes }, invocation.signal, () => {})
   invocation.terminal.print(`mounted at ${mountpoint} already`)
   return true
 }

@@ -1,8 +1,10 @@
 /** sdmount status: mounts, volumes, index, memory. */
+
+import type { Name } from '../../vfs/contract.ts'
 import type { Command, Invocation } from '../command.ts'
 import { askLibrary } from '../library-client.ts'
 import { resolveLibrary } from '../paths.ts'
-import type { LibraryStatus } from '../service/requests.ts'
+import type { LibraryStatus, QueueInfo } from '../service/requests.ts'
 import { bytes, count, duration } from '../terminal/format.ts'
 import { table } from '../terminal/table.ts'
 import { printable } from '../terminal/terminal.ts'
@@ -42,8 +44,10 @@ function printStatus({ terminal }: Invocation, answer: LibraryStatus): void {
   if (answer.daemon) terminal.print(`process   ${answer.daemon.pid}, ${bytes(answer.daemon.rssBytes)} of memory`)
   if (answer.volumes.length === 0) terminal.print('volumes   none: add a folder with sdmount location add PATH')
   else terminal.print('')
-  const rows = answer.volumes.map(v => [printable(v.name), stateOf(v), count(v.entries), v.path === undefined ? v.kind : printable(v.path)])
+  const rows = answer.volumes.map(v => [printable(v.name), stateOf(v), count(v.entries), placeOf(v)])
   for (const line of table(['VOLUME', 'STATE', 'ENTRIES', 'FOLDER'], rows)) terminal.print(line)
+  for (const { name, cloud } of answer.volumes)
+    if (cloud && cloud.queue.queued + cloud.queue.failed > 0) terminal.print(queueLine(name, cloud.queue))
   for (const volume of answer.volumes) {
     if (volume.unreadable.length > 0) terminal.print('')
     for (const { path, reason } of volume.unreadable.slice(0, UNREADABLE_SHOWN)) {
@@ -52,6 +56,16 @@ function printStatus({ terminal }: Invocation, answer: LibraryStatus): void {
     const more = volume.unreadable.length - UNREADABLE_SHOWN
     if (more > 0) terminal.print(`not readable in ${printable(volume.name)}: ${more} more, see --json`)
   }
+}
+
+function placeOf(volume: LibraryStatus['volumes'][number]): string {
+  return volume.cloud?.address ?? (volume.path === undefined ? volume.kind : printable(volume.path))
+}
+
+function queueLine(name: Name, queue: QueueInfo): string {
+  const waits = queue.queued > 0 ? [`${count(queue.queued)} changes to upload, ${bytes(queue.queuedBytes)} (${queue.state})`] : []
+  const failed = queue.failed > 0 ? [`${count(queue.failed)} failed: see sdmount sync status`] : []
+  return `${printable(name)}: ${[...waits, ...failed].join('; ')}`
 }
 
 function stateOf(volume: LibraryStatus['volumes'][number]): string {
@@ -68,6 +82,7 @@ function forPrograms(answer: LibraryStatus): unknown {
       ...volume,
       name: printable(volume.name),
       ...(volume.path === undefined ? {} : { path: printable(volume.path) }),
+      ...(volume.cloud === undefined ? {} : { cloud: { ...volume.cloud, queue: { ...volume.cloud.queue, name: printable(volume.name) } } }),
       unreadable: volume.unreadable.map(({ path, reason }) => ({ path: printable(path), reason })),
     })),
   }

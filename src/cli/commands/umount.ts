@@ -8,19 +8,26 @@ import { connectDaemon } from '../library-client.ts'
 import { FILESYSTEM_TYPE, mountAt, probeMount, usersOf } from '../mounts.ts'
 import { nameOfText, textOfName } from '../names.ts'
 import { isDriveLetter, resolveLibrary, resolveMountpoint } from '../paths.ts'
-import type { LibraryStatus } from '../service/requests.ts'
+import type { LibraryStatus, QueueInfo, QueueUpdate, RequestResult } from '../service/requests.ts'
+import { bytes, count } from '../terminal/format.ts'
 import { printable } from '../terminal/terminal.ts'
+import { QueueProgress } from './queue-progress.ts'
 
 const umount: Command = {
   words: ['umount'],
   summary: 'unmount the library, or what is mounted at MOUNTPOINT',
   description: `Writes what is delayed, unmounts, and returns when the background process has ended. While programs use the mount
 it refuses and names them; \`--lazy\` takes the tree out of sight at once and ends when the last of them has closed its
-files. The remains of a daemon that was killed are cleared.`,
+files. The remains of a daemon that was killed are cleared.
+
+What waits to be uploaded to cloud volumes is waited for, with a progress bar; Ctrl-C leaves the mount as it is. With \`--no-wait\`
+it goes on with the next mount: nothing is lost, it is on this disk. So does what can't go on now, because a server is away or
+refuses; that is said. \`umount\`, \`fusermount3 -u\` and a signal don't wait either.`,
   arguments: [{ name: 'mountpoint', required: false, help: "where; by default the library's mount" }],
-  options: ['library', 'lazy'],
+  options: ['library', 'lazy', 'no-wait'],
   examples: [
     { line: 'sdmount umount', does: 'unmount the default library' },
+    { line: 'sdmount umount --no-wait', does: 'uploads go on with the next mount' },
     { line: 'sdmount umount --lazy /mnt/photos', does: 'also while programs use it' },
   ],
   async run(invocation) {
@@ -54,8 +61,9 @@ async function throughDaemon(invocation: Invocation, library: string, mountpoint
     const status = (await client.request('status', {}, invocation.signal, () => {})) as LibraryStatus
     const mounted = status.mounts[0]?.mountpoint
     if (mounted === undefined || (mountpoint !== undefined && mounted !== mountpoint)) return undefined
-    await client.request('unmount', { lazy, mountpoint: mounted }, invocation.signal, () => {})
+    const queues = await unmountWaiting(invocation, client, mounted)
     if (!lazy) await client.ended(invocation.signal)
+    for (const queue of queues) invocation.terminal.remark(`note: ${leftLine(queue)}`)
     invocation.terminal.print(
       lazy ? `${mounted} is out of sight; it ends when the last program has closed its files` : `unmounted ${mounted}`,
     )
@@ -64,6 +72,29 @@ async function throughDaemon(invocation: Invocation, library: string, mountpoint
     if (error instanceof CommandError && error.exit === 'daemon') return undefined
     throw error
   }
+}
+
+/** Unmounts once the uploads are done; answers what is left of them. */
+async function unmountWaiting(invocation: Invocation, client: ControlClient, mountpoint: string): Promise<readonly QueueInfo[]> {
+  const lazy = invocation.option('lazy')
+  const wait = !lazy && !invocation.option('no-wait')
+  const progress = new QueueProgress(invocation.terminal)
+  try {
+    const result = await client.request('unmount', { lazy, mountpoint, wait }, invocation.signal, update =>
+      progress.show((update as QueueUpdate).queues),
+    )
+    return (result as Partial<RequestResult<'unmount'>>).queues ?? []
+  } finally {
+    progress.end()
+  }
+}
+
+function leftLine(queue: QueueInfo): string {
+  const waits =
+    queue.queued > 0 ? `${count(queue.queued)} changes (${bytes(queue.queuedBytes)}) wait for the next mount to be uploaded` : undefined
+  const failed = queue.failed > 0 ? `${count(queue.failed)} failed (sdmount sync status says why)` : undefined
+  const why = queue.state === 'offline' || queue.state === 'waiting' ? queue.lastError : undefined
+  return `${printable(queue.name)}: ${[waits, failed, why].filter(part => part !== undefined).join('; ')}`
 }
 
 async function connectOrNone(library: string): Promise<ControlClient | undefined> {

@@ -18,6 +18,7 @@ import { ControlServer } from '../control/server.ts'
 import { CommandError } from '../exit-codes.ts'
 import { isDriveLetter } from '../paths.ts'
 import { openLibraryIndex } from '../service/library-index.ts'
+import { changeLimits } from '../service/limits.ts'
 import { locationPath, MountedTree, type MountSettings, type TreeSession } from '../service/mounted-tree.ts'
 import { answer } from '../service/service.ts'
 import { firstRun } from './first-run.ts'
@@ -61,7 +62,8 @@ export async function serveMount(
   for (const line of firstRun({ index, paths: library.paths, mountpoint: settings.mountpoint, environment: options.environment, log }))
     reporter.notice(line)
 
-  const mounted = ending.adopt(new MountedTree({ library: library.paths, index, log, settings }), tree => tree.close())
+  if (settings.limits) changeLimits(index, settings.limits)
+  const mounted = ending.adopt(await MountedTree.open({ library, index, log, settings }), tree => tree.close())
   const session = await mountOrExplain(mounted)
   ending.defer(() => detach(session, log))
   const service = { library, index, log, mounted }

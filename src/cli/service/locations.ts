@@ -33,7 +33,7 @@ export const addLocation: Handler<'location.add'> = {
     const notes = placeProblems(service, path)
     const name = given.name ?? nameOf(path)
     const record = recordLocation(service.index, name, path)
-    service.mounted?.attach(record)
+    await service.mounted?.attach(record)
     service.log.info(`location "${name}" added: ${path}`)
     if (given.wait && service.mounted) await waitForScans(service.mounted, [record], context)
     return { ...describe(service.index, record), mounted: service.mounted !== undefined, notes }
@@ -75,7 +75,7 @@ export const rescanLocations: Handler<'location.rescan'> = {
 
 /** Records a folder as a location, after its name was found good. Also for the first run. */
 export function recordLocation(index: Index, name: Name, path: Name): VolumeRecord {
-  checkName(name)
+  checkName(name, 'location')
   const same = locations(index).find(record => locationPath(record) === path)
   if (same) throw new CommandError('location', `${printable(path)} is a location already, named "${printable(same.name)}"`)
   try {
@@ -135,7 +135,8 @@ function nameOf(path: Name): Name {
   return name
 }
 
-function checkName(name: Name): void {
+/** Refuses what can't be the name of a folder at the top of the tree. */
+export function checkName(name: Name, what: 'location' | 'volume'): void {
   const problem = !name
     ? 'it is empty'
     : name.length > NAME_LIMIT_BYTES
@@ -146,18 +147,18 @@ function checkName(name: Name): void {
           /[\x00-\x1f\x7f]/.test(name)
           ? 'it holds control characters'
           : undefined
-  if (problem) throw new CommandError('location', `"${printable(name)}" can't be the name of a location: ${problem}`)
+  if (problem) throw new CommandError(what, `"${printable(name)}" can't be the name of a ${what}: ${problem}`)
 }
 
 /** Sends the progress of scans until all have ended. A location that goes offline has ended too. */
-async function waitForScans(
+export async function waitForScans(
   mounted: MountedTree,
   records: readonly VolumeRecord[],
-  context: HandlerContext<'location.add' | 'location.rescan'>,
+  context: HandlerContext<'location.add' | 'location.rescan' | 'volume.add'>,
 ): Promise<void> {
   for (const record of records) {
     for (;;) {
-      const status = mounted.location(record.id)?.status()
+      const status = mounted.volume(record.id)?.status()
       const done = status?.state !== 'scanning'
       await context.update({ name: record.name, scan: status?.scan, done })
       if (done) break

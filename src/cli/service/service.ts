@@ -42,6 +42,20 @@ const HANDLERS: { readonly [N in RequestName]: () => Promise<Handler<N>> } = {
   'location.list': async () => (await import('./locations.ts')).listLocations,
   'location.remove': async () => (await import('./locations.ts')).removeLocation,
   'location.rescan': async () => (await import('./locations.ts')).rescanLocations,
+  'volume.add': async () => (await import('./cloud-volumes.ts')).addCloud,
+  'volume.set': async () => (await import('./cloud-volumes.ts')).setCloud,
+  'volume.list': async () => (await import('./cloud-volumes.ts')).listClouds,
+  'volume.remove': async () => (await import('./cloud-removal.ts')).removeCloud,
+  'volume.refresh': async () => (await import('./cloud-files.ts')).refreshCloud,
+  pin: async () => (await import('./cloud-files.ts')).pin,
+  unpin: async () => (await import('./cloud-files.ts')).unpin,
+  'cache.warm': async () => (await import('./cloud-files.ts')).warm,
+  'cache.status': async () => (await import('./block-cache.ts')).cacheStatus,
+  'cache.clear': async () => (await import('./block-cache.ts')).clearCache,
+  'sync.status': async () => (await import('./upload-queue.ts')).syncStatus,
+  'sync.wait': async () => (await import('./upload-queue.ts')).syncWait,
+  'sync.retry': async () => (await import('./upload-queue.ts')).syncRetry,
+  limits: async () => (await import('./limits.ts')).limits,
   'index.verify': async () => (await import('./verify.ts')).verify,
   'webdav.start': async () => (await import('./webdav-start.ts')).startWebdav,
 }
@@ -93,6 +107,18 @@ export class Arguments {
     if (typeof value !== 'string' || value.length > NAME_LIMIT_BYTES || value === '' || !isBytes(value)) {
       throw new CommandError('daemon', `the request's "${key}" is not a name`)
     }
+    return value
+  }
+
+  /** As `record`; what is absent is empty. */
+  optionalRecord(key: string): Readonly<Record<string, unknown>> {
+    const value = this.#given[key]
+    return value === undefined || value === null ? {} : this.record(key)
+  }
+
+  text(key: string): string {
+    const value = this.optionalText(key)
+    if (value === undefined) throw new CommandError('daemon', `the request lacks "${key}"`)
     return value
   }
 

@@ -53,11 +53,18 @@ function typed(stream: ReadStream, show: (text: string) => void, signal: AbortSi
   const { promise, resolve, reject } = Promise.withResolvers<string>()
   const interrupt = () => reject(new CommandError('interrupted', 'interrupted'))
   let answer = ''
+  let isDone = false
+  const done = () => {
+    isDone = true
+    resolve(answer)
+  }
   stream.setEncoding('utf8')
   stream.on('data', chunk => {
     for (const char of String(chunk)) {
+      // What was pasted behind the answer may be the next one, and a secret: it isn't shown, and has to be given again.
+      if (isDone) break
       if (char === CTRL_C) interrupt()
-      else if (ENTER.test(char) || char === CTRL_D) resolve(answer)
+      else if (ENTER.test(char) || char === CTRL_D) done()
       else if (char === CTRL_U) answer = ''
       else if (ERASE.has(char)) {
         if (answer !== '') show('\b \b')
