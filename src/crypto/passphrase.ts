@@ -9,6 +9,7 @@
  * It doesn't: ask for passphrases, or judge them beyond their length.
  */
 import { FsError } from '../errors.ts'
+import { wipeableBytes } from './secret-key.ts'
 
 export const PASSPHRASE_LIMIT_BYTES = 4096
 
@@ -22,8 +23,7 @@ export class Passphrase implements Disposable {
     if (bytes.byteLength === 0) throw new FsError('invalid', 'the passphrase is empty')
     if (bytes.byteLength > PASSPHRASE_LIMIT_BYTES)
       throw new FsError('invalid', `the passphrase is longer than ${PASSPHRASE_LIMIT_BYTES} bytes`)
-    // Memory of its own, not of the shared pool, so that wiping it reaches all of it.
-    this.#bytes = Buffer.allocUnsafeSlow(bytes.byteLength)
+    this.#bytes = wipeableBytes(bytes.byteLength)
     this.#bytes.set(bytes)
   }
 

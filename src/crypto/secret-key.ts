@@ -7,7 +7,7 @@
  * key's bytes appear nowhere but here and inside node:crypto.
  * It doesn't: keep keys anywhere, or make them out of passphrases.
  */
-import { createHmac, createSecretKey, hkdfSync, type KeyObject, randomBytes } from 'node:crypto'
+import { createHmac, createSecretKey, hkdfSync, type KeyObject, randomFillSync } from 'node:crypto'
 
 export const KEY_BYTES = 32
 const NAME_TAG_BYTES = 16
@@ -23,9 +23,25 @@ export const KEY_PURPOSES = {
   'content-names': 'sdmount 1 content store names',
   'vault-slot': 'sdmount 1 vault key slot',
   'vault-header': 'sdmount 1 vault header',
+  'control-secret': 'sdmount 1 control secret',
+  'vault-packs': 'sdmount 1 vault packs',
+  'vault-names': 'sdmount 1 vault chunk names',
+  'vault-cuts': 'sdmount 1 vault chunk cuts',
+  'vault-log': 'sdmount 1 vault log',
+  'vault-checkpoint': 'sdmount 1 vault checkpoint',
+  'vault-index': 'sdmount 1 vault working index',
+  'vault-seen': 'sdmount 1 vault last seen',
 } as const
 
 export type KeyPurpose = keyof typeof KEY_PURPOSES
+
+/**
+ * Memory for a secret: wiping it reaches all of it. Not of the shared pool, and not what `Buffer.alloc` gives for small sizes: up
+ * to 64 bytes lie in the heap of V8, which moves them and leaves copies behind.
+ */
+export function wipeableBytes(sizeBytes: number): Buffer {
+  return Buffer.from(new ArrayBuffer(sizeBytes))
+}
 
 /** 32 secret bytes. Whoever made it disposes of it. */
 export class SecretKey implements Disposable {
@@ -36,13 +52,12 @@ export class SecretKey implements Disposable {
   /** Takes a copy; the caller wipes its own. */
   constructor(bytes: Uint8Array) {
     if (bytes.byteLength !== KEY_BYTES) throw new Error(`a key has ${KEY_BYTES} bytes, not ${bytes.byteLength}`)
-    // Memory of its own, not of the shared pool, so that wiping it reaches all of it.
-    this.#bytes = Buffer.allocUnsafeSlow(KEY_BYTES)
+    this.#bytes = wipeableBytes(KEY_BYTES)
     this.#bytes.set(bytes)
   }
 
   static random(): SecretKey {
-    const bytes = randomBytes(KEY_BYTES)
+    const bytes = randomFillSync(wipeableBytes(KEY_BYTES))
     const key = new SecretKey(bytes)
     bytes.fill(0)
     return key

@@ -9,7 +9,7 @@
  */
 import { createHash } from 'node:crypto'
 import { FsError } from '../../errors.ts'
-import { KEY_BYTES, SecretKey } from '../secret-key.ts'
+import { KEY_BYTES, SecretKey, wipeableBytes } from '../secret-key.ts'
 import { ENGLISH_WORDS } from './english-words.ts'
 
 export const RECOVERY_WORDS = 24
@@ -19,7 +19,7 @@ const TELLING_LETTERS = 4
 
 /** The words of a key. */
 export function recoveryWords(key: SecretKey): string[] {
-  const bits = Buffer.allocUnsafeSlow(KEY_BYTES + 1)
+  const bits = wipeableBytes(KEY_BYTES + 1)
   try {
     key.use(bytes => {
       bits.set(bytes)
@@ -39,7 +39,7 @@ export function recoveryKey(typed: string): SecretKey {
     .split(/[^a-z]+/)
     .filter(word => word !== '')
   if (words.length !== RECOVERY_WORDS) throw new FsError('invalid', `a recovery key has ${RECOVERY_WORDS} words; these are ${words.length}`)
-  const bits = Buffer.allocUnsafeSlow(KEY_BYTES + 1).fill(0)
+  const bits = wipeableBytes(KEY_BYTES + 1)
   try {
     words.forEach((word, i) => {
       const number = wordNumber(word)
