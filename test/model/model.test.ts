@@ -1,6 +1,6 @@
 /**
  * Random operations on the reference model and on what it stands for: a plain folder (is the model right?), the memory
- * volume, a location called in process, and a location through a real mount. SEED=n runs one seed, ROUNDS=n more of them.
+ * volume, a location called in process and one driven by a thread, and a location through a real mount. SEED=n runs one seed, ROUNDS=n more of them.
  */
 import { chownSync, mkdirSync, mkdtempSync, realpathSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -11,6 +11,7 @@ import { RENAME_EXCHANGE } from '../../src/vfs/contract.ts'
 import { Tree } from '../../src/vfs/tree.ts'
 import { openLocation } from '../../src/vfs/volumes/location/location.ts'
 import { MemoryVolume } from '../../src/vfs/volumes/memory.ts'
+import { openDeferred } from '../deferred/open.ts'
 import { mountTemporary, whyNoMount } from '../support/mount.ts'
 import { openTestIndex } from '../support/test-index.ts'
 import { FolderSubject } from './folder-subject.ts'
@@ -86,7 +87,27 @@ const location: Omit<ModelRun, 'steps'> = {
   },
 }
 
-const inProcess: Record<string, Omit<ModelRun, 'steps'>> = { 'a plain folder': plain, 'the memory volume': memory, 'a location': location }
+const deferred: Omit<ModelRun, 'steps'> = {
+  hardLinks: true,
+  async make() {
+    const opened = await openDeferred()
+    const subject = new VolumeSubject(opened.volume)
+    return {
+      subject,
+      async dispose() {
+        await subject.dispose()
+        await opened.dispose()
+      },
+    }
+  },
+}
+
+const inProcess: Record<string, Omit<ModelRun, 'steps'>> = {
+  'a plain folder': plain,
+  'the memory volume': memory,
+  'a location': location,
+  'a location with a thread of its own': deferred,
+}
 
 for (const [title, run] of Object.entries(inProcess)) {
   test.serial(`${title} does what the model says`, async t => {

@@ -10,7 +10,6 @@
  * - While the folder is away nothing is asked of the host (`requireOnline`).
  */
 import { FsError } from '../../../errors.ts'
-import type { Index } from '../../../index/contract.ts'
 import type { Log } from '../../../log.ts'
 import { ENOENT, ENOTDIR, errnoError } from '../../../sys/errno.ts'
 import { type Linux, linux, StatxBuffer } from '../../../sys/linux.ts'
@@ -18,6 +17,7 @@ import { type Answer, Attributes, type Entry, type Ino, isDirectory, type Name, 
 import { Credentials } from './credentials.ts'
 import { Directories } from './directories.ts'
 import { blockedError, ForeignMounts } from './foreign-mounts.ts'
+import type { LocationIndex } from './location-index.ts'
 import { LocationNode, NodeTable } from './node.ts'
 import { type FilesystemNumbers, InodeNumbers } from './numbering.ts'
 import { Rows } from './rows.ts'
@@ -38,7 +38,7 @@ export interface CoreOptions {
   readonly rootIno: Ino
   /** Absolute path of the folder, as bytes. */
   readonly path: Name
-  readonly index: Index
+  readonly index: LocationIndex
   readonly log: Log
   readonly listener: VfsListener
   readonly newSlot: (slot: number) => void
@@ -57,7 +57,7 @@ export class Core {
   readonly sys: Linux = linux()
   readonly volume: number
   readonly path: Name
-  readonly index: Index
+  readonly index: LocationIndex
   readonly log: Log
   readonly listener: VfsListener
   readonly nodes: NodeTable
@@ -386,6 +386,6 @@ export function closeGone(sys: Linux, stat: StatxBuffer, fd: number): Answer<unk
 }
 
 /** Two files that had the same inode number one after the other were born at different times. */
-function generationOf(stat: StatxBuffer): number {
+export function generationOf(stat: { readonly btimeSec: number; readonly btimeNsec: number }): number {
   return (Math.imul(stat.btimeSec, 1_000_003) + stat.btimeNsec) >>> 0
 }

@@ -7,7 +7,7 @@
  * It doesn't: scan or watch (follower.ts), decide how a node is reached (core.ts).
  */
 import { FsError } from '../../../errors.ts'
-import type { Index, LocationSettings, VolumeRecord } from '../../../index/contract.ts'
+import type { LocationSettings, VolumeRecord } from '../../../index/contract.ts'
 import type { Log } from '../../../log.ts'
 import { errnoError } from '../../../sys/errno.ts'
 import { O_ACCMODE, O_DIRECTORY, O_NOATIME, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_TRUNC } from '../../../sys/flags.ts'
@@ -38,9 +38,10 @@ import * as attributes from './attributes.ts'
 import { Core } from './core.ts'
 import { Follower } from './follower.ts'
 import { ioctl } from './ioctls.ts'
+import type { LocationIndex } from './location-index.ts'
 import * as names from './names.ts'
 import type { LocationNode } from './node.ts'
-import { getattrOffline, lookupOffline, OfflineDirectory } from './offline.ts'
+import { getattrOffline, lookupOffline, offlineDirectory } from './offline.ts'
 import { LocationDirectory } from './open-directory.ts'
 import { LocationFile } from './open-file.ts'
 
@@ -49,7 +50,7 @@ const WATCHED_NEGATIVE_TTL_MS = 60_000
 
 export interface LocationOptions {
   readonly record: VolumeRecord
-  readonly index: Index
+  readonly index: LocationIndex
   readonly log: Log
   /** Told of changes that come from beside the mount. */
   readonly listener: VfsListener
@@ -60,6 +61,16 @@ export interface LocationOptions {
   readonly readOnly?: boolean
 }
 
+/** A location, whichever way it is driven. */
+export interface LocationVolume extends Volume {
+  /** By whom: the thread that asks, or one of its own. */
+  readonly drive: 'direct' | 'deferred'
+  /** How many nodes are held in memory. */
+  readonly nodeCount: number
+  /** Scans again, all of it or the folder at `path` below the root. */
+  rescan(path?: Name): void
+}
+
 /** Opens a location. It is usable at once; scanning and watching begin by themselves, in the background. */
 export function openLocation(options: LocationOptions): Location {
   const location = new Location(options)
@@ -67,14 +78,15 @@ export function openLocation(options: LocationOptions): Location {
   return location
 }
 
-export class Location implements Volume {
+export class Location implements LocationVolume {
   readonly id: number
   readonly kind = 'location'
+  readonly drive = 'direct'
   readonly rootIno: Ino
   readonly #core: Core
   readonly #follower: Follower
   readonly #readOnly: boolean
-  readonly #index: Index
+  readonly #index: LocationIndex
   readonly #routeSlot: (slot: number, volume: Volume) => void
 
   constructor(options: LocationOptions) {
@@ -123,6 +135,16 @@ export class Location implements Volume {
   /** Scans again, all of it or the folder at `path` below the root. */
   rescan(path?: Name): void {
     this.#follower.rescan(path)
+  }
+
+  /** Front ends are to ask again for all that they were told. */
+  distrust(): void {
+    this.#core.distrustAll()
+  }
+
+  /** Permission bits that the folders above leave to each class of users. */
+  get rootModeMask(): number {
+    return this.#core.rootModeMask
   }
 
   idle(): void {
@@ -331,11 +353,11 @@ export class Location implements Volume {
 
   opendir(_context: RequestContext, ino: Ino): Answer<OpenDirectory> {
     const node = this.#core.node(ino)
-    if (node.isBlocked) return new OfflineDirectory(this.#core, node)
+    if (node.isBlocked) return offlineDirectory(this.#core, node)
     this.#follower.prioritize(node)
     return this.#orOffline(
       () => this.#openDirectory(node),
-      () => new OfflineDirectory(this.#core, node),
+      () => offlineDirectory(this.#core, node),
     )
   }
 

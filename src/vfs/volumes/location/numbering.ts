@@ -6,9 +6,10 @@
  * host gave it this time; numbers that don't fit a slot are given out by the index.
  * The tree's number is slot * 2^40 + host number, so that nothing needs to be looked up or stored for it.
  */
-import type { Index, VolumeId } from '../../../index/contract.ts'
+import type { VolumeId } from '../../../index/contract.ts'
 import type { HostStatfs, StatxBuffer } from '../../../sys/linux.ts'
 import { type Ino, SLOT_SIZE } from '../../contract.ts'
+import type { LocationIndex } from './location-index.ts'
 import { filesystemName, udevUuid } from './observer/root-identity.ts'
 
 /** The index gives numbers out in the upper half of a slot. */
@@ -30,13 +31,13 @@ export interface FilesystemNumbers {
 }
 
 export class InodeNumbers {
-  readonly #index: Index
+  readonly #index: LocationIndex
   readonly #volume: VolumeId
   readonly #byDevice = new Map<number, FilesystemNumbers>()
   readonly #keys = new Map<number, string>()
   readonly #newSlot: (slot: number) => void
 
-  constructor(index: Index, volume: VolumeId, newSlot: (slot: number) => void) {
+  constructor(index: LocationIndex, volume: VolumeId, newSlot: (slot: number) => void) {
     this.#index = index
     this.#volume = volume
     this.#newSlot = newSlot

@@ -4,13 +4,14 @@
  * Owns: the listing from the index. Must stay true: nothing here touches the host, so nothing can hang.
  */
 import type { IndexedEntry } from '../../../index/contract.ts'
-import type { AttributesReply, DirectorySink, Entry, Name, OpenDirectory, RequestContext } from '../../contract.ts'
+import type { AttributesReply, DirectorySink, Entry, Ino, Name, OpenDirectory, RequestContext } from '../../contract.ts'
 import { Attributes, S_IFDIR, S_IFMT } from '../../contract.ts'
 import type { Core } from './core.ts'
+import type { LocationIndex } from './location-index.ts'
 import { LocationNode } from './node.ts'
 
 /** It may be plugged in again any moment. */
-const OFFLINE_TTL_MS = 1_000
+export const OFFLINE_TTL_MS = 1_000
 const PAGE_ENTRIES = 500
 
 export function lookupOffline(core: Core, parent: LocationNode, name: Name): Entry | undefined {
@@ -31,15 +32,40 @@ function offlineEntry(core: Core, parent: LocationNode, name: Name, attributes: 
 
 export function getattrOffline(core: Core, node: LocationNode): AttributesReply {
   const attributes = core.index.node(node.ino)
-  if (attributes && node === core.nodes.root) {
-    // What the folders above close to others stays closed.
-    const masked = Object.assign(new Attributes(), attributes)
-    masked.mode &= S_IFMT | core.rootModeMask
-    return { attributes: masked, attributeTtlMs: OFFLINE_TTL_MS }
-  }
+  if (attributes && node === core.nodes.root)
+    return { attributes: maskedRoot(attributes, core.rootModeMask), attributeTtlMs: OFFLINE_TTL_MS }
   if (attributes) return { attributes, attributeTtlMs: OFFLINE_TTL_MS }
   core.requireOnline()
   throw new Error('getattrOffline was called while the location is online')
+}
+
+/** What the folders above the root close to others stays closed. */
+export function maskedRoot(attributes: Attributes, rootModeMask: number): Attributes {
+  const masked = Object.assign(new Attributes(), attributes)
+  masked.mode &= S_IFMT | rootModeMask
+  return masked
+}
+
+export function offlineDirectory(core: Core, node: LocationNode): OpenDirectory {
+  return new OfflineDirectory({
+    ino: node.ino,
+    parent: node.parent?.ino ?? 1,
+    index: core.index,
+    entry: (name, attributes) => offlineEntry(core, node, name, attributes),
+    notTaken: ino => {
+      core.nodes.get(ino)!.lookups--
+    },
+  })
+}
+
+export interface OfflineListing {
+  readonly ino: Ino
+  readonly parent: Ino
+  readonly index: Pick<LocationIndex, 'children'>
+  /** An answer with attributes: counts one reference of the front end. */
+  readonly entry: (name: Name, attributes: Attributes) => Entry
+  /** The reference is given back: the entry was not taken. */
+  readonly notTaken: (ino: Ino) => void
 }
 
 /**
@@ -48,34 +74,33 @@ export function getattrOffline(core: Core, node: LocationNode): AttributesReply 
  */
 export class OfflineDirectory implements OpenDirectory {
   readonly keepCache = false
-  readonly #core: Core
-  readonly #node: LocationNode
+  readonly #listing: OfflineListing
   #page: readonly IndexedEntry[] = []
   /** Entries before the page. */
   #before = 0
   #ended = false
 
-  constructor(core: Core, node: LocationNode) {
-    this.#core = core
-    this.#node = node
+  constructor(listing: OfflineListing) {
+    this.#listing = listing
   }
 
   get ino(): number {
-    return this.#node.ino
+    return this.#listing.ino
   }
 
   read(_context: RequestContext, offset: bigint, withAttributes: boolean, sink: DirectorySink): void {
+    const listing = this.#listing
     let at = Number(offset)
     if (at < 0) return
-    if (at === 0 && !sink.add('.', this.#node.ino, S_IFDIR, BigInt(++at), undefined)) return
-    if (at === 1 && !sink.add('..', this.#node.parent?.ino ?? 1, S_IFDIR, BigInt(++at), undefined)) return
+    if (at === 0 && !sink.add('.', listing.ino, S_IFDIR, BigInt(++at), undefined)) return
+    if (at === 1 && !sink.add('..', listing.parent, S_IFDIR, BigInt(++at), undefined)) return
     for (;;) {
       const found = this.#entry(at - 2)
       if (!found) return
       const { name, attributes } = found
-      const entry = withAttributes ? offlineEntry(this.#core, this.#node, name, attributes) : undefined
+      const entry = withAttributes ? listing.entry(name, attributes) : undefined
       if (!sink.add(name, attributes.ino, attributes.mode & S_IFMT, BigInt(at + 1), entry)) {
-        if (entry) this.#core.nodes.get(attributes.ino)!.lookups--
+        if (entry) listing.notTaken(attributes.ino)
         return
       }
       at++
@@ -92,7 +117,7 @@ export class OfflineDirectory implements OpenDirectory {
       if (this.#ended) return undefined
       const after = this.#page.at(-1)?.name
       this.#before += this.#page.length
-      this.#page = this.#core.index.children(this.#node.ino, after, PAGE_ENTRIES)
+      this.#page = this.#listing.index.children(this.#listing.ino, after, PAGE_ENTRIES)
       this.#ended = this.#page.length < PAGE_ENTRIES
     }
     return this.#page[position - this.#before]
