@@ -2,7 +2,7 @@
  * What is compared: the folder itself, and the folder through sdmount, mergerfs and bindfs, mounted by root or by a user.
  *
  * Owns: mounting and unmounting each. Must stay true: every contender works in the same host folder, in a subfolder of its
- * own, so that all meet the same disk; each is unmounted also when a row fails.
+ * own, so that all meet the same disk; each is unmounted also when a row fails, or when another can't be mounted.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { chownSync, mkdirSync } from 'node:fs'
@@ -62,9 +62,14 @@ export function mountAll(work: string, host: string, user: 'root' | 'user'): Con
     path: join(at.sdmount, 'host'),
     unmount: () => void run(user, sdmount, ['--library', library, 'umount', '--lazy']),
   })
-  run(user, 'mergerfs', [host, at.mergerfs])
-  mounted.push({ name: 'mergerfs', user, path: at.mergerfs, unmount: lazily(at.mergerfs) })
-  run(user, 'bindfs', ['--no-allow-other', host, at.bindfs])
-  mounted.push({ name: 'bindfs', user, path: at.bindfs, unmount: lazily(at.bindfs) })
-  return mounted
+  try {
+    run(user, 'mergerfs', [host, at.mergerfs])
+    mounted.push({ name: 'mergerfs', user, path: at.mergerfs, unmount: lazily(at.mergerfs) })
+    run(user, 'bindfs', ['--no-allow-other', host, at.bindfs])
+    mounted.push({ name: 'bindfs', user, path: at.bindfs, unmount: lazily(at.bindfs) })
+    return mounted
+  } catch (error) {
+    for (const contender of mounted.reverse()) contender.unmount()
+    throw error
+  }
 }

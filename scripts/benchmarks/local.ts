@@ -11,6 +11,7 @@ import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type Contender, mountAll, run } from './contenders.ts'
 import { factsOfLibraries } from './library.ts'
+import { makeProject, npmOptions } from './packages.ts'
 import { type Measured, markdown, write } from './report.ts'
 
 const { values: options } = parseArgs({
@@ -34,6 +35,8 @@ const DATA_MIB = 256
 const work = mkdtempSync(join(tmpdir(), 'sdmount-bench-'))
 chmodSync(work, 0o755)
 const host = join(work, 'host')
+/** npm's cache, outside of what is measured. */
+const npmCache = (user: string) => join(work, `npm-cache-${user}`)
 
 function cold(): void {
   execFileSync('sync')
@@ -161,9 +164,19 @@ const rows: Row[] = [
     lessIsBetter: true,
     measure: (c, round) => seconds(() => void run(c.user, 'cp', ['-a', join(c.path, 'repository'), own(c, round, 'copy')])),
   },
+  {
+    name: 'npm ci, 60 packages, 3,000 files',
+    unit: 's',
+    lessIsBetter: true,
+    measure(c, round) {
+      const directory = own(c, round, 'project')
+      run(c.user, 'cp', ['-r', join(host, 'project'), directory])
+      return seconds(() => void run(c.user, 'npm', ['ci', ...npmOptions(npmCache(c.user))], { cwd: directory }))
+    },
+  },
 ]
 
-function prepare(uid: number): void {
+function prepare(user: string, uid: number): void {
   mkdirSync(host)
   execFileSync('dd', ['if=/dev/urandom', `of=${join(host, 'data')}`, 'bs=1M', `count=${DATA_MIB}`], { stdio: 'ignore' })
   execFileSync('dd', ['if=/dev/urandom', `of=${join(host, 'sixteen')}`, 'bs=4k', 'count=4000'], { stdio: 'ignore' })
@@ -184,7 +197,8 @@ function prepare(uid: number): void {
   git('add', '.')
   git('commit', '-qm', 'tree')
   execFileSync('tar', ['-cf', join(host, 'tree.tar'), '--exclude=.git', '-C', host, 'repository'])
-  if (uid) execFileSync('chown', ['-R', `${uid}:${uid}`, host])
+  makeProject(join(host, 'project'), npmCache(user))
+  if (uid) execFileSync('chown', ['-R', `${uid}:${uid}`, host, npmCache(user)])
   chownSync(host, uid, uid)
 }
 
@@ -192,7 +206,7 @@ const measured: Measured[] = []
 const chosen = options.rows?.split(',').map(word => word.trim())
 for (const user of options.as.split(',') as ('root' | 'user')[]) {
   rmSync(host, { recursive: true, force: true })
-  prepare(user === 'root' ? 0 : Number(run('root', 'id', ['-u', 'sdmount-test'])))
+  prepare(user, user === 'root' ? 0 : Number(run('root', 'id', ['-u', 'sdmount-test'])))
   const contenders = mountAll(work, host, user)
   try {
     // The scan of a new location would measure itself.
