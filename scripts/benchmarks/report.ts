@@ -54,7 +54,13 @@ export function markdown(rows: readonly Measured[], peers: readonly string[]): s
   return `${lines.join('\n')}\n`
 }
 
-const COLOURS: Readonly<Record<string, string>> = { native: '#8a94a6', mergerfs: '#d08a2e', bindfs: '#5a9e6f' }
+const COLOURS: Readonly<Record<string, string>> = {
+  native: '#8a94a6',
+  mergerfs: '#d08a2e',
+  bindfs: '#5a9e6f',
+  'Apache mod_dav': '#d08a2e',
+  'rclone serve': '#5a9e6f',
+}
 
 /** Bars of sdmount's ratio to each peer, on a logarithmic scale; the line is 1: as good. */
 export function picture(title: string, rows: readonly Measured[], peers: readonly string[]): string {

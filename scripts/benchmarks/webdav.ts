@@ -201,6 +201,24 @@ const rows: Row[] = [
     measure: (c, client) => seconds(() => client.send('PROPFIND', `${c.base}listed/`, 207, { Depth: '1' })),
   },
   {
+    name: 'longest wait beside that listing',
+    unit: 'ms',
+    lessIsBetter: true,
+    measure: async (c, client) => {
+      let listed = false
+      const listing = client.send('PROPFIND', `${c.base}listed/`, 207, { Depth: '1' }).then(() => {
+        listed = true
+      })
+      let longestMs = 0
+      while (!listed) {
+        const waited = await seconds(() => client.send('PROPFIND', `${c.base}small/0`, 207, { Depth: '0' }))
+        longestMs = Math.max(longestMs, waited * 1000)
+      }
+      await listing
+      return longestMs
+    },
+  },
+  {
     name: 'PROPFIND of one file',
     unit: 'requests/s',
     measure: (c, client) => rate(2000, i => client.send('PROPFIND', `${c.base}small/${i % SMALL}`, 207, { Depth: '0' })),
