@@ -11,6 +11,7 @@
  * - All calls here are synchronous and short, except those that answer an iterator or a promise.
  */
 import type { Attributes, Ino, Name } from '../vfs/contract.ts'
+import type { ObjectStore } from './object-store.ts'
 
 export type VolumeId = number
 export type VolumeKind = 'location' | 'cloud' | 'vault' | 'view'
@@ -159,6 +160,11 @@ export interface Index extends TreeIndex {
    * 2^39 and more): a filesystem whose own numbers may reach that far needs a slot of its own for these.
    */
   assignIno(slot: number, key: string): Ino
+  /** A number from the same half that was never given out and is remembered under no key. */
+  freshIno(slot: number): Ino
+
+  /** What is known of the buckets of cloud volumes. */
+  readonly objects: ObjectStore
 
   /** Small durable settings of the library. */
   setting(key: string): string | undefined

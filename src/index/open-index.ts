@@ -11,6 +11,7 @@
  *   volumes     volumes, settings, scans      listing         a directory against what is stored
  *   counters    how many rows                 recent-changes  listings against newer changes
  *   problems    what contradicts itself       property-table  what clients attach to nodes
+ *   object-table  what buckets hold
  *
  * and, below, src/sqlite: the encrypted file (database) and its log on the disk (log-file).
  *
@@ -28,6 +29,7 @@ import { Committer } from './committer.ts'
 import type { Index, VolumeId } from './contract.ts'
 import { Counters } from './counters.ts'
 import { Listings } from './listing.ts'
+import { ObjectTable } from './object-table.ts'
 import { findProblems } from './problems.ts'
 import type { PropertyStore } from './property-store.ts'
 import { PropertyTable } from './property-table.ts'
@@ -147,7 +149,8 @@ function assemble({ database, logFile, path, log, scheduler, limits }: Ground): 
   const slots = new Slots(database, committer)
   const reader = new TreeReader(sql, slots)
   const properties = new PropertyTable(database, committer)
-  const writer = new TreeWriter({ sql, reader, queue, changes, counters, slots, properties, sweepAtOnce: limits.sweepAtOnce })
+  const objects = new ObjectTable(database, committer)
+  const writer = new TreeWriter({ sql, reader, queue, changes, counters, slots, properties, objects, sweepAtOnce: limits.sweepAtOnce })
   const volumes = new Volumes(database, committer, slots, counters)
   const listings = new Listings({ sql, reader, writer, changes, counters, slots, committer, rowsAtOnce: limits.rowsAtOnce })
   if (reader.hasDoomed || volumes.isRemoving) committer.wake()
@@ -258,6 +261,7 @@ function assemble({ database, logFile, path, log, scheduler, limits }: Ground): 
     },
     slots: () => slots.list(),
     assignIno: (slot, key) => writing(() => slots.assignIno(slot, key)),
+    freshIno: slot => writing(() => slots.freshIno(slot)),
     setting: key => reading(() => volumes.setting(key)),
     setSetting: (key, value) => writing(() => volumes.setSetting(key, value)),
 
@@ -271,6 +275,7 @@ function assemble({ database, logFile, path, log, scheduler, limits }: Ground): 
     },
 
     properties,
+    objects,
 
     addSource: settle => committer.addSource(settle),
     flush(durability) {

@@ -102,6 +102,42 @@ export const MIGRATIONS: readonly string[] = [
   CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
   INSERT INTO counters VALUES ('nodes', 0);
   `,
+  `
+  CREATE TABLE objects (
+    ino         INTEGER PRIMARY KEY,
+    volume      INTEGER NOT NULL,
+    key         TEXT,
+    etag        TEXT,
+    version     TEXT,
+    size        INTEGER NOT NULL,
+    modified_ms INTEGER NOT NULL,
+    type        TEXT,
+    flags       INTEGER NOT NULL,
+    listed_ms   INTEGER,
+    replaces    TEXT
+  );
+  CREATE INDEX objects_pending ON objects (volume, ino) WHERE flags & 2;
+  CREATE INDEX objects_pending_key ON objects (volume, key) WHERE flags & 2;
+  CREATE INDEX objects_pinned ON objects (volume) WHERE flags & 4;
+  CREATE INDEX objects_unlisted ON objects (volume) WHERE listed_ms = 0;
+
+  CREATE TABLE link_targets (ino INTEGER PRIMARY KEY, target BLOB NOT NULL);
+
+  CREATE TABLE xattrs (
+    ino   INTEGER NOT NULL,
+    name  BLOB NOT NULL,
+    value BLOB NOT NULL,
+    PRIMARY KEY (ino, name)
+  ) WITHOUT ROWID;
+
+  CREATE TABLE moves (
+    id     INTEGER PRIMARY KEY AUTOINCREMENT,
+    volume INTEGER NOT NULL,
+    ino    INTEGER NOT NULL,
+    prefix TEXT NOT NULL
+  );
+  CREATE INDEX moves_volume ON moves (volume);
+  `,
 ]
 
 /** The version that this program reads and writes. */

@@ -102,17 +102,23 @@ export class Slots {
     if (!entry) throw new Error(`slot ${slot} was never given out`)
     const known = this.#assigned.get(slot, key)
     if (known !== undefined) return known
+    const ino = this.freshIno(slot)
     this.#writes.begin()
+    this.#assign.run(slot, key, ino)
+    return ino
+  }
+
+  freshIno(slot: number): Ino {
+    const entry = this.#slots[slot]
+    if (!entry) throw new Error(`slot ${slot} was never given out`)
     if (entry.next === entry.reserved) {
       if (entry.reserved + RESERVE > SLOT_SIZE) throw new FsError('no-space', 'the volume has used up its inode numbers')
+      this.#writes.begin()
       this.#reserve.run(entry.reserved + RESERVE, slot)
       this.#writes.commitDurably()
       entry.reserved += RESERVE
-      this.#writes.begin()
     }
-    const ino = slot * SLOT_SIZE + entry.next++
-    this.#assign.run(slot, key, ino)
-    return ino
+    return slot * SLOT_SIZE + entry.next++
   }
 
   hide(volume: VolumeId): void {

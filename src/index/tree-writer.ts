@@ -13,6 +13,7 @@
  */
 import { type Attributes, type Ino, isDirectory, type Name, S_IFMT } from '../vfs/contract.ts'
 import type { Counters } from './counters.ts'
+import type { ObjectTable } from './object-table.ts'
 import type { PropertyTable } from './property-table.ts'
 import type { RecentChanges } from './recent-changes.ts'
 import { isSameRow } from './rows.ts'
@@ -34,6 +35,7 @@ export interface WriterParts {
   readonly counters: Counters
   readonly slots: Slots
   readonly properties: PropertyTable
+  readonly objects: Pick<ObjectTable, 'nodeGone'>
   /** Entries below a removed directory that are removed with it; the rest follows in slices. */
   readonly sweepAtOnce: number
 }
@@ -46,6 +48,7 @@ export class TreeWriter {
   readonly #counters: Counters
   readonly #slots: Slots
   readonly #properties: PropertyTable
+  readonly #objects: Pick<ObjectTable, 'nodeGone'>
   readonly #sweepAtOnce: number
 
   constructor(parts: WriterParts) {
@@ -56,6 +59,7 @@ export class TreeWriter {
     this.#counters = parts.counters
     this.#slots = parts.slots
     this.#properties = parts.properties
+    this.#objects = parts.objects
     this.#sweepAtOnce = parts.sweepAtOnce
   }
 
@@ -201,6 +205,7 @@ export class TreeWriter {
     const before = this.#sql.mode(ino)
     this.#sql.replaceNode(attributes)
     this.#properties.nodeGone(ino)
+    this.#objects.nodeGone(ino)
     for (const { parent, name } of this.#sql.names(ino)) {
       this.#sql.deleteEntry(parent, name)
       this.#count(parent, -1)
@@ -261,6 +266,7 @@ export class TreeWriter {
     if (mode === undefined) return undefined
     this.#counters.addNodes(-1)
     this.#properties.nodeGone(ino)
+    this.#objects.nodeGone(ino)
     return mode
   }
 

@@ -14,6 +14,9 @@ import type { DurableWrites, Slots } from './slots.ts'
 
 type VolumeRow = readonly [id: number, kind: VolumeKind, name: Buffer, settings: string, addedMs: number]
 
+/** What is kept of nodes of cloud volumes, beside the tree. */
+const OBJECT_TABLES = ['objects', 'link_targets', 'xattrs', 'moves'] as const
+
 /** The owner's part: writes as above, and background work. */
 export interface VolumeWrites extends DurableWrites {
   commit(): void
@@ -107,6 +110,7 @@ export class Volumes {
       limit -= nodes
       if (limit > 0) limit -= this.#delete('assigned WHERE slot BETWEEN ? AND ?', slot, slot, limit)
       if (limit > 0) limit -= this.#delete('properties WHERE ino BETWEEN ? AND ?', first, last, limit)
+      for (const table of OBJECT_TABLES) if (limit > 0) limit -= this.#delete(`${table} WHERE ino BETWEEN ? AND ?`, first, last, limit)
       if (limit > 0) limit -= this.#delete('doomed WHERE ino BETWEEN ? AND ?', first, last, limit)
       if (limit <= 0) break
     }

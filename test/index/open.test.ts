@@ -202,6 +202,28 @@ test('an index of each released version is opened, and brought to the present on
     t.deepEqual(index.scanState(volume!.id), { scan: 3, startedAtMs: 1_795_000_000_000, finished: true })
     t.true(index.isScanned(root, 3))
     t.deepEqual([...index.problems()], [])
+    const record = index.objects.get(root + 12)
+    if (version === 'index-v1') t.is(record, undefined)
+    else {
+      const { ino, volume: of, listedMs, ...object } = record!
+      t.deepEqual([ino, of, listedMs], [root + 12, volume!.id, undefined])
+      t.deepEqual(object, {
+        key: 'old/letter.txt',
+        etag: 'd41d8cd98f00b204e9800998ecf8427e',
+        versionId: 'v7',
+        sizeBytes: 2 ** 33,
+        modifiedMs: 1_795_000_000_123,
+        contentType: 'text/plain',
+        known: true,
+        pending: true,
+        pinned: true,
+        replaces: 'aa',
+      })
+      t.deepEqual(index.objects.unlisted(volume!.id, 10), [root + 11])
+      t.is(index.objects.target(root + 12), '../\xff')
+      t.deepEqual([...index.objects.attributes(root + 12)], [['user.colour', Buffer.from([0, 255])]])
+      t.deepEqual(index.objects.moves(volume!.id), [{ id: 1, ino: root + 11, prefix: 'before/d/' }])
+    }
     index.close()
   }
 })

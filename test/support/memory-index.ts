@@ -147,6 +147,13 @@ export class MemoryIndex implements Index {
     return ino
   }
 
+  freshIno(): never {
+    throw new Error('the index in memory holds no cloud volume')
+  }
+  get objects(): never {
+    throw new Error('the index in memory holds no cloud volume')
+  }
+
   setting(key: string): string | undefined {
     return this.#settings.get(key)
   }

@@ -13,6 +13,7 @@ export class MemoryBudget {
   readonly limitBytes: number
   #usedBytes = 0
   #queue: Waiter[] = []
+  readonly #givers = new Set<(bytes: number) => void>()
 
   constructor(limitBytes: number) {
     this.limitBytes = limitBytes
@@ -23,6 +24,21 @@ export class MemoryBudget {
   }
   get waiting(): number {
     return this.#queue.length
+  }
+
+  /** Registers somebody who holds what could be given up: asked by `reclaim`. Answers a function that takes it out again. */
+  addGiver(giveUp: (bytes: number) => void): () => void {
+    this.#givers.add(giveUp)
+    return () => this.#givers.delete(giveUp)
+  }
+
+  /** Has all who hold what isn't in use give up about so many bytes. */
+  reclaim(bytes: number): void {
+    const goalBytes = Math.max(0, this.#usedBytes - bytes)
+    for (const giveUp of this.#givers) {
+      if (this.#usedBytes <= goalBytes) return
+      giveUp(this.#usedBytes - goalBytes)
+    }
   }
 
   /** Takes them if they are free and nobody waits; leaves `reserveBytes` for others. */

@@ -24,6 +24,8 @@ export interface ReadingOptions {
   readonly volume: number | string
   /** Undefined: nothing is kept on disk. */
   readonly cache?: BlockCache | undefined
+  /** Shared with other volumes; without it there is one for this one, of `memoryBytes`. */
+  readonly memory?: MemoryBudget
   readonly memoryBytes?: number
   readonly readAhead?: ReadAheadSettings
 }
@@ -40,17 +42,20 @@ export class ObjectReading {
   readonly #readAhead: ReadAheadSettings
   readonly #ground: ReadingGround
   readonly #open = new Map<string, ObjectFetches>()
+  readonly #leaveBudget: () => void
   #ticks = 0
 
   constructor(options: ReadingOptions) {
     this.#volume = options.volume
     this.#cache = options.cache
     this.#readAhead = options.readAhead ?? DEFAULT_READ_AHEAD
+    const budget = options.memory ?? new MemoryBudget(options.memoryBytes ?? DEFAULT_MEMORY_BYTES)
+    this.#leaveBudget = budget.addGiver(bytes => this.#reclaim(bytes))
     this.#ground = {
       backend: options.backend,
       cache: options.cache,
-      budget: new MemoryBudget(options.memoryBytes ?? DEFAULT_MEMORY_BYTES),
-      reclaim: bytes => this.#reclaim(bytes),
+      budget,
+      reclaim: bytes => budget.reclaim(bytes),
       tick: () => ++this.#ticks,
     }
   }
@@ -87,6 +92,11 @@ export class ObjectReading {
     } finally {
       this.#closed(fetches)
     }
+  }
+
+  /** No reader is open any more: the shared budget forgets this one. */
+  close(): void {
+    this.#leaveBudget()
   }
 
   /** Memory in use, for status and tests. */

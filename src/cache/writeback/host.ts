@@ -10,6 +10,8 @@ import type { Expected, PutAction, StoredResult, Work } from './work.ts'
 /** One state of a staged content, whole. `StagedReader` is one. */
 export interface UploadSource {
   readonly sizeBytes: number
+  /** The object that `baseRuns` are of, where that is another one by now than the action says. */
+  readonly base?: PutAction['base']
   read(position: number, into: Buffer, signal: () => AbortSignal | undefined): number | Promise<Buffer>
   /** What the base object has: it may be copied on the server. */
   baseRuns(): Run[]

@@ -54,6 +54,11 @@ export class Journal {
     }
   }
 
+  /** All that `work` changes here is changed at once, or nothing of it. */
+  together<T>(work: () => T): T {
+    return this.#write(work)
+  }
+
   /** Queues actions, all or none. */
   enqueue(actions: readonly Action[]): WorkId[] {
     return this.#write(() => actions.map(action => this.#insert(action)))
@@ -234,6 +239,7 @@ export class Journal {
   }
 
   #write<T>(work: () => T): T {
+    if (this.#database.inTransaction) return work()
     try {
       this.#statements.begin.run()
       try {
@@ -294,7 +300,12 @@ function prepare(database: Database) {
     uploading: one('UPDATE work SET state = 1, upload_id = ?, part_bytes = ? WHERE id = ?'),
     uploadLost: one('UPDATE work SET state = 0, upload_id = NULL, part_bytes = NULL WHERE id = ?'),
     stored: one('UPDATE work SET state = 2, result = ?, error = NULL, due_ms = 0 WHERE id = ?'),
-    nextOnKey: one<{ work: number }>('SELECT work FROM touch WHERE volume = ? AND key = ? AND work > ? ORDER BY work LIMIT 1'),
+    // What only rests on the object leaves it as it is: the one after it is told.
+    nextOnKey: one<{ work: number }>(
+      `SELECT touch.work AS work FROM touch JOIN work ON work.id = touch.work
+       WHERE touch.volume = ? AND touch.key = ? AND touch.work > ? AND (work.key = touch.key OR work.source = touch.key)
+       ORDER BY touch.work LIMIT 1`,
+    ),
     resolveOwn: one(
       `UPDATE work SET
          expected = CASE WHEN key = @key AND expected = 'own' THEN @left ELSE expected END,

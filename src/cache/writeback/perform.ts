@@ -94,6 +94,7 @@ class PutWork {
   readonly #signal: AbortSignal
   /** Some part was copied from the base. */
   #copied = false
+  #base: PutAction['base']
 
   constructor(work: Work, action: PutAction, ground: PerformGround, signal: AbortSignal) {
     this.#work = work
@@ -108,6 +109,7 @@ class PutWork {
     if (sizeBytes > capabilities.maximumObjectBytes)
       throw new FsError('file-too-large', 'larger than the store takes', { operation: 'upload' })
     const source = await this.#source()
+    this.#base = source.base ?? this.#action.base
     try {
       if (source.sizeBytes !== sizeBytes)
         throw new FsError('damaged', 'the content that waits for its upload has another size', { operation: 'upload' })
@@ -207,7 +209,7 @@ class PutWork {
     const count = Math.ceil(sizeBytes / partBytes)
     const there = new Map(begun.there.map(part => [part.number, part]))
     const parts: UploadedPart[] = new Array(count)
-    const runs = this.#action.base ? source.baseRuns() : []
+    const runs = this.#base ? source.baseRuns() : []
     const abort = new AbortController()
     const signal = AbortSignal.any([this.#signal, abort.signal])
     let next = 0
@@ -254,7 +256,7 @@ class PutWork {
   /** A part of which nothing was changed. */
   #copyPart(uploadId: string, number: number, offset: number, lengthBytes: number, signal: AbortSignal): Promise<UploadedPart> {
     const { backend } = this.#ground
-    const base = this.#action.base!
+    const base = this.#base!
     this.#copied = true
     const condition = backend.capabilities.copyIfMatch ? { sourceIfMatch: base.etag } : {}
     const upload = { key: this.#action.key, uploadId }
@@ -263,7 +265,7 @@ class PutWork {
 
   /** Without conditions on copies, what was copied may be of a newer state: then it is not what this content rests on. */
   async #checkBase(): Promise<void> {
-    const base = this.#action.base!
+    const base = this.#base!
     const there = await look(this.#ground.backend, base.key, this.#signal)
     // On its own key that is a conflict, which is found next.
     if (there?.etag !== base.etag && base.key !== this.#action.key) baseGone(new BackendError('stale', 'the object was changed meanwhile'))

@@ -87,8 +87,9 @@ export const ACTION_COLUMNS = [
   'root',
 ] as const
 
-/** The keys that an action must not overtake others on. */
+/** The keys that an action must not overtake others on: what it makes, and what it is made of. */
 export function touchedKeys(action: Action): string[] {
+  if (action.kind === 'put' && action.base && action.base.key !== action.key) return [action.key, action.base.key]
   return action.kind === 'copy' && action.source !== action.key ? [action.key, action.source] : [action.key]
 }
 
