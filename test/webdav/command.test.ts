@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import ava, { type ExecutionContext } from 'ava'
 import { parseListen } from '../../src/cli/commands/serve-webdav.ts'
 import { EXIT_CODES } from '../../src/cli/exit-codes.ts'
+import { addressesFor } from '../../src/cli/service/webdav.ts'
 import { isRunning, LAUNCHER, ordinaryUser, Sandbox, until } from '../cli/sdmount.ts'
 import { basicHeader } from './support/digest-client.ts'
 import { HttpClient } from './support/http-client.ts'
@@ -203,6 +204,21 @@ testWith(
   },
   !user ? 'needs root, and the user sdmount-test' : existsSync('/usr/libexec/gvfsd-dav') ? undefined : 'needs the package gvfs-backends',
 )
+
+test('others are told addresses that they can use', t => {
+  const of = (address: string, family: 'IPv4' | 'IPv6', internal = false, scopeid = 0) => ({
+    ...{ address, internal, scopeid, netmask: '', mac: '', cidr: null },
+    family: family as never,
+  })
+  const interfaces = {
+    lo: [of('127.0.0.1', 'IPv4', true), of('::1', 'IPv6', true)],
+    lan: [of('192.168.1.5', 'IPv4'), of('fd00::5', 'IPv6'), of('fe80::5', 'IPv6', false, 2)],
+  }
+  t.deepEqual(addressesFor('https://0.0.0.0:4918/', interfaces), ['https://192.168.1.5:4918/'])
+  t.deepEqual(addressesFor('https://[::]:4918/', interfaces), ['https://192.168.1.5:4918/', 'https://[fd00::5]:4918/'])
+  for (const url of ['http://127.0.0.1:4918/', 'https://192.168.1.5:4918/', 'https://[::1]:4918/'])
+    t.deepEqual(addressesFor(url, interfaces), [])
+})
 
 test('where to listen', t => {
   t.deepEqual(parseListen('127.0.0.1:80'), { host: '127.0.0.1', port: 80 })

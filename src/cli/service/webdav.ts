@@ -187,13 +187,26 @@ function readPem(path: string): string {
   }
 }
 
+function isEverywhere(host: string): boolean {
+  return host === '0.0.0.0' || host === '::'
+}
+
+/** Where others find a server that listens on every address of this machine. */
+export function addressesFor(url: string, interfaces: ReturnType<typeof networkInterfaces>): string[] {
+  const { protocol, port, hostname: host } = new URL(url)
+  if (!isEverywhere(host.replace(/[[\]]/g, ''))) return []
+  const outside = Object.values(interfaces).flatMap(list => (list ?? []).filter(({ internal, scopeid }) => !internal && !scopeid))
+  // An address of IPv4's kind is reached also where the server listens by IPv6; the other way round it isn't.
+  const shown = outside.filter(({ family }) => family === 'IPv4' || host !== '0.0.0.0')
+  return shown.map(({ family, address }) => `${protocol}//${family === 'IPv6' ? `[${address}]` : address}:${port}/`)
+}
+
 /** All names under which clients may know this machine. */
 function certificateHosts(host: string): string[] {
   const name = hostname().toLowerCase()
-  const everywhere = host === '0.0.0.0' || host === '::'
   const addresses = Object.values(networkInterfaces()).flatMap(list => (list ?? []).map(({ address }) => address.replace(/%.*$/, '')))
   const own = [name, `${name}.local`, 'localhost'].filter(candidate => /^[a-z0-9.-]+$/.test(candidate))
-  return [...new Set([...own, ...(everywhere ? addresses : [host, '127.0.0.1'])])]
+  return [...new Set([...own, ...(isEverywhere(host) ? addresses : [host, '127.0.0.1'])])]
 }
 
 function credentialsOf(settings: WebdavSettings, local: boolean): { readonly user: string; readonly password: string } | undefined {
@@ -212,6 +225,8 @@ function noticesOf(
   fingerprint: string | undefined,
 ): string[] {
   const lines = [`serving at ${server.url}`]
+  const addresses = addressesFor(server.url, networkInterfaces())
+  if (addresses.length > 0) lines.push(`from other machines: ${addresses.join(' ')}`)
   if (credentials) {
     // One of our own making has to be told; one that was given is known.
     lines.push(settings.password === undefined ? `user ${credentials.user}, password ${credentials.password}` : `user ${credentials.user}`)
