@@ -43,6 +43,17 @@ export class HandleTable<T> {
     return value
   }
 
+  /** Puts another value under the numbers of those that `which` picks; answers the ones that stood there. */
+  exchange(which: (value: T) => boolean, other: (value: T) => T): T[] {
+    const taken: T[] = []
+    for (const [number, value] of this.#slots.entries()) {
+      if (value === undefined || !which(value)) continue
+      taken.push(value)
+      this.#slots[number] = other(value)
+    }
+    return taken
+  }
+
   *values(): Iterable<T> {
     for (const value of this.#slots) if (value !== undefined) yield value
   }

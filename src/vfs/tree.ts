@@ -27,11 +27,13 @@ import {
   type RequestContext,
   ROOT_INO,
   S_IFDIR,
+  SLOT_COUNT,
   SLOT_SIZE,
   type Vfs,
   type VfsListener,
   type Volume,
 } from './contract.ts'
+import { EndedDirectory, EndedFile } from './ended-handles.ts'
 import { HandleTable } from './handle-table.ts'
 
 /** The listing of the root changes seldom and its changes are told to the front ends. */
@@ -56,6 +58,8 @@ export class Tree implements Vfs {
   readonly #listeners = new Set<VfsListener>()
   readonly #files = new HandleTable<OpenFile>()
   readonly #directories = new HandleTable<OpenDirectory>()
+  /** Slots that were asked anything since `takeUse` looked. */
+  readonly #used = new Uint8Array(SLOT_COUNT)
   #changedAtMs: number
 
   constructor(options: TreeOptions) {
@@ -98,18 +102,48 @@ export class Tree implements Vfs {
     this.#bySlot[slot] = volume
   }
 
-  /** Takes a volume out and closes it. Files that are open in it stay usable until they are closed. */
-  async removeVolume(id: number): Promise<void> {
+  /**
+   * Takes a volume out and closes it. Files that are open in it stay usable until they are closed; with `endFiles` they are
+   * closed now, and programs get errors.
+   */
+  async removeVolume(id: number, options: { readonly endFiles?: boolean } = {}): Promise<void> {
     for (const [name, volume] of this.#byName) {
       if (volume.id !== id) continue
       this.#byName.delete(name)
       this.#names.delete(volume)
+      const isIn = (open: { readonly ino: Ino }) => this.#bySlot[Math.floor(open.ino / SLOT_SIZE)] === volume
+      const ended = options.endFiles
+        ? [
+            ...this.#files.exchange(isIn, file => new EndedFile(file.ino)),
+            ...this.#directories.exchange(isIn, d => new EndedDirectory(d.ino)),
+          ]
+        : []
       for (let slot = 0; slot < this.#bySlot.length; slot++) if (this.#bySlot[slot] === volume) this.#bySlot[slot] = undefined
       for (const listener of this.#listeners) listener.entryRemoved(ROOT_INO, name, volume.rootIno)
       this.#rootChanged(name)
+      await Promise.allSettled(ended.map(async open => await open.release()))
       await volume.close()
       return
     }
+  }
+
+  /** Whether programs asked anything of the volume since this was called last. Names at the top of the tree don't count. */
+  takeUse(volume: Volume): boolean {
+    let used = false
+    for (let slot = 0; slot < this.#bySlot.length; slot++) {
+      if (this.#bySlot[slot] !== volume) continue
+      used ||= this.#used[slot] === 1
+      this.#used[slot] = 0
+    }
+    return used
+  }
+
+  /** How many files and directories are open in the volume. */
+  openIn(volume: Volume): number {
+    let count = 0
+    for (const { ino } of this.#files.values()) if (this.#bySlot[Math.floor(ino / SLOT_SIZE)] === volume) count++
+    for (const { ino } of this.#directories.values()) if (this.#bySlot[Math.floor(ino / SLOT_SIZE)] === volume) count++
+    return count
   }
 
   volumes(): { readonly name: Name; readonly volume: Volume }[] {
@@ -317,8 +351,10 @@ export class Tree implements Vfs {
   // --- inside ---
 
   #volume(ino: Ino): Volume {
-    const volume = this.#bySlot[Math.floor(ino / SLOT_SIZE)]
+    const slot = Math.floor(ino / SLOT_SIZE)
+    const volume = this.#bySlot[slot]
     if (!volume) throw new FsError('stale', 'the volume of this node is not mounted any more')
+    this.#used[slot] = 1
     return volume
   }
 
