@@ -13,7 +13,17 @@ import { FsError } from '../../../errors.ts'
 import type { Log } from '../../../log.ts'
 import { ENOENT, ENOTDIR, errnoError } from '../../../sys/errno.ts'
 import { type Linux, linux, StatxBuffer } from '../../../sys/linux.ts'
-import { type Answer, Attributes, type Entry, type Ino, isDirectory, type Name, S_IFDIR, S_IFMT, type VfsListener } from '../../contract.ts'
+import {
+  type Answer,
+  type Attributes,
+  type Entry,
+  type Ino,
+  isDirectory,
+  type Name,
+  S_IFDIR,
+  S_IFMT,
+  type VfsListener,
+} from '../../contract.ts'
 import { Credentials } from './credentials.ts'
 import { Directories } from './directories.ts'
 import { blockedError, ForeignMounts } from './foreign-mounts.ts'
@@ -51,6 +61,7 @@ interface HostIdentity {
   readonly mode: number
   readonly inoHigh: number
   readonly inoLow: number
+  attributes(ino: Ino): Attributes
 }
 
 export class Core {
@@ -246,10 +257,8 @@ export class Core {
     if (replaced) this.listener.entryRemoved(parent, name, known.ino)
     const ino = this.index.assignIno(numbers.slot, `${Date.now()}-${process.pid}-${++this.#numbersGiven}`)
     // Remembered at once: the number is this name's from now on.
-    const attributes = new Attributes()
-    attributes.ino = ino
-    attributes.mode = mode
-    this.index.putNode(this.volume, attributes)
+    // With all that is known: the index takes what is put here for newer than the listing that it comes from.
+    this.index.putNode(this.volume, host.attributes(ino))
     this.index.putEntry(this.volume, parent, name, ino)
     return ino
   }

@@ -24,7 +24,7 @@ import {
   type Operations,
   type ToDrive,
 } from './protocol.ts'
-import { WaitingCalls } from './waiting-calls.ts'
+import { timedOut, WaitingCalls } from './waiting-calls.ts'
 
 const TICKS_IN_DEADLINE = 20
 /** A thread that gets on shows it some times a second. */
@@ -170,10 +170,7 @@ export class Drive {
     if (!(await endsWithin(this.#closed, patienceMs))) return this.#abandon()
     this.#isClosed = true
     this.#service.close()
-    if (this.#handles === 0) return this.#end()
-    this.#worker.unref()
-    this.#port.unref()
-    this.#ticker.unref()
+    if (this.#handles === 0) this.#end()
   }
 
   // --- the thread ---
@@ -236,16 +233,17 @@ export class Drive {
     }
     const isStill = this.#ticksWithoutBeat * this.#tickMs >= Math.min(STILL_MS, this.#tickMs * TICKS_IN_DEADLINE)
     const limit = this.#isLoaded ? TICKS_IN_DEADLINE : this.#loadTicks
-    const timedOut = this.#calls.tick()
-    // A call that waits beside the thread (fsync) may take too long while the thread gets on.
-    if (this.#ticksWithoutBeat >= limit || (timedOut && isStill)) this.#fallsSilent()
+    const late = this.#calls.tick()
+    if (this.#ticksWithoutBeat >= limit || (late.length > 0 && isStill)) return this.#fallsSilent()
+    // It waits beside the thread (fsync), which gets on.
+    for (const id of late) this.#calls.giveUp(id, timedOut())
   }
 
   #fallsSilent(): void {
     this.#isSilent = true
     this.#memory.cancelled = this.#calls.last
     this.#events.silence(true)
-    this.#calls.giveUpAll(() => new FsError('timed-out', SILENT))
+    this.#calls.giveUpAll(timedOut)
   }
 
   #answersAgain(): void {

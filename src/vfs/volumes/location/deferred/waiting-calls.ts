@@ -59,7 +59,7 @@ export class WaitingCalls {
     const id = ++this.#last
     return new Promise<T>((resolve, reject) => {
       const interrupted = () => {
-        setTimeout(() => this.#giveUp(id, new FsError('interrupted')), INTERRUPTED_MS)
+        setTimeout(() => this.giveUp(id, new FsError('interrupted')), INTERRUPTED_MS)
       }
       this.#waiting.set(id, {
         options: options as WaitingOptions<unknown>,
@@ -92,15 +92,11 @@ export class WaitingCalls {
     this.failed(id, timedOut())
   }
 
-  /** Some time has passed: those that have waited too long fail. Answers whether there were any. */
-  tick(): boolean {
-    let any = false
-    for (const [id, call] of this.#waiting) {
-      if (--call.ticksLeft > 0) continue
-      any = true
-      this.#giveUp(id, timedOut())
-    }
-    return any
+  /** Some time has passed: the numbers of those that have waited too long, for `giveUp`. */
+  tick(): number[] {
+    const late: number[] = []
+    for (const [id, call] of this.#waiting) if (--call.ticksLeft <= 0) late.push(id)
+    return late
   }
 
   /** All that wait get what can be answered without the filesystem, or fail. */
@@ -111,7 +107,7 @@ export class WaitingCalls {
         if (!options.fallback) throw error()
         value = options.fallback()
       } catch (reason) {
-        this.#giveUp(id, reason)
+        this.giveUp(id, reason)
         continue
       }
       this.#late.set(id, options.undo)
@@ -126,7 +122,8 @@ export class WaitingCalls {
     this.#late.clear()
   }
 
-  #giveUp(id: number, error: unknown): void {
+  /** Nobody waits for it any more. */
+  giveUp(id: number, error: unknown): void {
     const call = this.#take(id)
     if (!call) return
     this.#late.set(id, call.options.undo)
@@ -143,6 +140,7 @@ export class WaitingCalls {
   }
 }
 
-function timedOut(): FsError {
+/** The error of what has waited too long. */
+export function timedOut(): FsError {
   return new FsError('timed-out', 'the filesystem of the location does not answer')
 }
