@@ -18,7 +18,7 @@ import type { Contents, KeptEnd } from './content/contents.ts'
 import { INDEX_FILE } from './index/working-index.ts'
 import { checkpointBlob, writeCheckpoint } from './log/checkpoint.ts'
 import { writeLastSeen } from './log/last-seen.ts'
-import { blobNumber, encodePosition, segmentBlob } from './log/log-format.ts'
+import { blobNumber, encodePosition, type LogPosition, segmentBlob } from './log/log-format.ts'
 import type { LogWriter } from './log/log-writer.ts'
 import type { Recorder } from './log/recorder.ts'
 import type { NodeTable } from './nodes/node-table.ts'
@@ -48,7 +48,6 @@ export class Commits {
   #timer: NodeJS.Timeout | undefined
   #checkpoint: Promise<void> | undefined
   #checkpointBytes = 0
-  #isClosing = false
   /** Why nothing can be written any more. */
   failure: FsError | undefined
   /** Why the last commit in the background failed; it is tried again. */
@@ -105,7 +104,6 @@ export class Commits {
   }
 
   async close(): Promise<void> {
-    this.#isClosing = true
     await this.#checkpoint
     try {
       if (!this.failure) this.commit('none')
@@ -139,31 +137,51 @@ export class Commits {
     }
   }
 
+  /**
+   * A checkpoint of what the index has takes the place of all checkpoints and logs that are there: those are damaged. Works where
+   * nothing else may be written, too.
+   */
+  async supersede(): Promise<void> {
+    const { store, recorder, writer, workDirectory, vault } = this.#options
+    await this.#checkpoint
+    if (recorder.pendingBytes > 0) this.commit('none')
+    const number = writer.rotate()
+    const position = { ...writer.position, segment: number, offset: 0, end: 0 }
+    await this.#write(number, position)
+    recorder.index.commit(encodePosition(position))
+    for (const { name } of store.list('checkpoints/')) if (name !== checkpointBlob(number)) store.remove(name)
+    for (const { name } of store.list('log/')) if (blobNumber(name) < number) store.remove(name)
+    writeLastSeen(vault, workDirectory, position)
+  }
+
   async #writeCheckpoint(): Promise<void> {
-    const { vault, store, workDirectory, writer } = this.#options
+    const { store, workDirectory, vault, writer } = this.#options
     const position = writer.position
     const number = writer.rotate()
     if (store.list(checkpointBlob(number)).length > 0) return
+    await this.#write(number, position)
+    this.#removeOld(number)
+    writeLastSeen(vault, workDirectory, position)
+  }
+
+  async #write(number: number, position: LogPosition): Promise<void> {
+    const { vault, store, workDirectory } = this.#options
     using key = vault.master.derive('vault-index', vault.vaultId)
-    const reader: Database = key.use(bytes =>
-      openDatabase({ path: join(workDirectory, INDEX_FILE), key: bytes, cacheBytes: READER_CACHE_BYTES }),
-    )
+    const path = join(workDirectory, INDEX_FILE)
+    const reader: Database = key.use(bytes => openDatabase({ path, key: bytes, cacheBytes: READER_CACHE_BYTES }))
     try {
       reader.exec('BEGIN; SELECT 1 FROM sqlite_schema LIMIT 1')
       const steps = writeCheckpoint({ vault, store, number, reader, position })
-      for (;;) {
-        const { done, value } = steps.next()
-        if (done) {
-          this.#checkpointBytes = value
-          break
+      for (let step = steps.next(); ; step = steps.next()) {
+        if (step.done) {
+          this.#checkpointBytes = step.value
+          return
         }
         await new Promise(resolve => setImmediate(resolve))
       }
     } finally {
       reader.close()
     }
-    this.#removeOld(number)
-    writeLastSeen(vault, workDirectory, position)
   }
 
   /** Keeps the newest checkpoint, the one before it, and the log that each of them needs. */
@@ -175,9 +193,5 @@ export class Commits {
     // The segment before a checkpoint stays: working indexes stand at its end.
     const needed = previous > 0 ? Math.min(previous, newest - 1) : newest - 1
     for (const { name } of store.list('log/')) if (blobNumber(name) < needed) store.remove(segmentBlob(blobNumber(name)))
-  }
-
-  get isClosing(): boolean {
-    return this.#isClosing
   }
 }

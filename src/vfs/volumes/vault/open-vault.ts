@@ -14,18 +14,17 @@ import { S_IFDIR, type VfsListener } from '../../contract.ts'
 import { ChunkStore } from './chunks/chunk-store.ts'
 import { Commits } from './commits.ts'
 import { Contents } from './content/contents.ts'
-import { ChangeEncoder, type NodeId } from './index/changes.ts'
+import { ChangeEncoder } from './index/changes.ts'
 import { writeLastSeen } from './log/last-seen.ts'
+import { findLogDamage, type LogDamage } from './log/log-damage.ts'
 import { blobNumber, startOfLog } from './log/log-format.ts'
 import { LogWriter } from './log/log-writer.ts'
 import { type OpenedState, openState } from './log/open-state.ts'
 import { Recorder } from './log/recorder.ts'
 import { encodeNode, VaultNode } from './nodes/node-record.ts'
 import { NodeTable, type Timestamp } from './nodes/node-table.ts'
-import { Room, type VaultParts } from './parts.ts'
+import { ROOT_ID, Room, type VaultParts } from './parts.ts'
 import type { VaultStore } from './store/contract.ts'
-
-export const ROOT_ID: NodeId = 1
 
 export interface VaultOptions {
   readonly record: VolumeRecord
@@ -51,6 +50,12 @@ export interface OpenedVault {
   readonly parts: VaultParts
   /** What of log and checkpoints is damaged. */
   readonly damage: readonly string[]
+  /** Number of the last record of the log. */
+  generation(): number
+  /** The damage, looked for anew in what is stored. */
+  storedDamage(): LogDamage[]
+  /** Puts a checkpoint of what there is in the place of all checkpoints and logs. */
+  supersede(): Promise<void>
   close(): Promise<void>
 }
 
@@ -139,11 +144,15 @@ function assemble(options: VaultOptions, state: OpenedState): OpenedVault {
   // Deleted while they were open, when the vault was last used.
   if (!readOnly) for (const id of index.orphans()) recorder.nodeGone(id)
   // The index has what the damaged part of the log had: a checkpoint makes the log needless.
-  if (!readOnly && damage.length > 0) void commits.checkpoint()
+  if (!readOnly && damage.length > 0)
+    void commits.supersede().catch(error => log.warning('vault: the damaged log could not be replaced', error))
   let isClosed = false
   return {
     parts,
     damage,
+    generation: () => writer.position.sequence,
+    storedDamage: () => findLogDamage(keys, store),
+    supersede: () => commits.supersede(),
     async close() {
       if (isClosed) return
       isClosed = true

@@ -5,11 +5,15 @@ import { FsError } from '../../../errors.ts'
 import type { ChunkStore } from './chunks/chunk-store.ts'
 import type { Commits } from './commits.ts'
 import type { Contents } from './content/contents.ts'
+import type { NodeId } from './index/changes.ts'
 import type { Extents } from './index/extents.ts'
 import type { WorkingIndex } from './index/working-index.ts'
 import type { Recorder } from './log/recorder.ts'
 import type { NodeTable } from './nodes/node-table.ts'
 import type { VaultStore } from './store/contract.ts'
+
+/** The root directory's number. */
+export const ROOT_ID: NodeId = 1
 
 export interface VaultParts {
   readonly readOnly: boolean

@@ -1,57 +1,72 @@
 /**
  * A vault as a volume: a tree whose names, attributes and bytes are sealed, over a store of blobs.
  *
- * Owns: what POSIX says of names and links here, and the putting together of the parts:
+ * Owns: which tree a number belongs to (now, or a snapshot), and what is done to the vault as a whole. The parts:
  *
  *   store      where blobs lie            nodes      attributes, numbers, references
  *   chunks     contents by their hash     contents   bytes of files: extents and what was written since
  *   log        records, checkpoints       commits    when all of it is durable
- *   index      the tree, in SQLite
+ *   index      the tree, in SQLite        upkeep     collecting, checking
  *
- * Must stay true: each operation checks all that can be wrong before it changes anything. Permissions are checked by the front
- * end's kernel, as for every volume that isn't a location.
+ * Must stay true: what is in a snapshot never changes; `.snapshots` in the root is found by name and not listed, so that a copy
+ * of the vault doesn't copy its past, and a removal of everything doesn't fail on it.
  * It doesn't: know passphrases, or who else has the vault open.
  */
 import { FsError } from '../../../errors.ts'
-import { O_ACCMODE, O_EXCL, O_RDONLY, O_TRUNC, XATTR_CREATE, XATTR_REPLACE } from '../../../sys/flags.ts'
-import {
-  type AttributeChanges,
-  type AttributesReply,
-  type CreatedFile,
-  type Entry,
-  type FilesystemStatistics,
-  type Ino,
-  isDirectory,
-  isRegular,
-  isSymlink,
-  type Name,
-  type OpenDirectory,
-  type OpenFile,
-  type OpenFlags,
-  RENAME_EXCHANGE,
-  RENAME_NOREPLACE,
-  RENAME_WHITEOUT,
-  type RequestContext,
-  S_IFCHR,
-  S_IFDIR,
-  S_IFLNK,
-  S_IFMT,
-  S_IFREG,
-  SLOT_SIZE,
-  type Volume,
-  type VolumeStatus,
-  type VolumeTraits,
+import type {
+  AttributeChanges,
+  AttributesReply,
+  CreatedFile,
+  Entry,
+  FilesystemStatistics,
+  Ino,
+  Name,
+  OpenDirectory,
+  OpenFile,
+  OpenFlags,
+  RequestContext,
+  Volume,
+  VolumeStatus,
+  VolumeTraits,
 } from '../../contract.ts'
-import type { VaultNode } from './nodes/node-record.ts'
-import { inheritedGroup, NAME_LIMIT_BYTES } from './nodes/node-table.ts'
-import { createVault, type OpenedVault, openVault, ROOT_ID, type VaultOptions } from './open-vault.ts'
-import type { VaultParts } from './parts.ts'
-import { LARGEST_FILE_BYTES, VaultDirectory, VaultFile } from './vault-file.ts'
+import { indexNumbers } from './index/inspection.ts'
+import type { SnapshotRow } from './index/working-index.ts'
+import { LiveTree } from './live-tree.ts'
+import { createVault, type OpenedVault, openVault, type VaultOptions } from './open-vault.ts'
+import { ROOT_ID, type VaultParts } from './parts.ts'
+import { type KeepRules, keptSnapshots } from './snapshots/keep-rules.ts'
+import { PastTree, SNAPSHOTS_NAME } from './snapshots/past-tree.ts'
+import { checkedLabel, snapshotName } from './snapshots/snapshot-names.ts'
+import { Caretaker } from './upkeep/caretaker.ts'
+import { type CheckOptions, check, type Damage } from './upkeep/checker.ts'
+import { type Collected, collect, type UpkeepProgress } from './upkeep/collector.ts'
 
-const TARGET_LIMIT_BYTES = 4095
-const XATTR_LIMIT_BYTES = 65_536
-const BLOCK_BYTES = 4096
-const TTL_MS = 60_000
+const NEGATIVE_TTL_MS = 60_000
+
+export interface SnapshotInfo {
+  readonly id: number
+  /** Below `.snapshots`, one character a byte. */
+  readonly name: Name
+  readonly label: string
+  readonly timeMs: number
+}
+
+export interface VaultInfo {
+  /** Of the last commit: each is one more. */
+  readonly generation: number
+  readonly nodes: number
+  readonly chunks: number
+  readonly packs: number
+  readonly snapshots: number
+  /** Of all files and snapshots, before duplicates and compression. */
+  readonly contentBytes: number
+  /** Without duplicates, before compression. */
+  readonly uniqueBytes: number
+  /** Of the chunks that are in use, as they are stored. */
+  readonly storedBytes: number
+  /** All that the vault takes in its store, the header aside. */
+  readonly totalBytes: number
+}
 
 export class VaultVolume implements Volume {
   readonly id: number
@@ -60,13 +75,19 @@ export class VaultVolume implements Volume {
   readonly traits: VolumeTraits
   readonly #opened: OpenedVault
   readonly #parts: VaultParts
-  readonly #slot: number
+  readonly #live: LiveTree
+  readonly #past: PastTree
+  readonly #caretaker: Caretaker
+  readonly #nowMs: () => number
 
   private constructor(options: VaultOptions, opened: OpenedVault) {
     this.id = options.record.id
     this.#opened = opened
     this.#parts = opened.parts
-    this.#slot = options.slot
+    this.#live = new LiveTree(this.#parts, options.slot)
+    this.#past = new PastTree(this.#parts, options.slot)
+    this.#nowMs = () => Math.floor(this.#parts.nodes.now().sec * 1000)
+    this.#caretaker = new Caretaker(this.#parts, options.log)
     this.rootIno = this.#parts.nodes.ino(ROOT_ID)
     this.traits = {
       readOnly: this.#parts.readOnly,
@@ -76,7 +97,7 @@ export class VaultVolume implements Volume {
       extendedAttributes: true,
       posixAcls: false,
       local: false,
-      negativeTtlMs: TTL_MS,
+      negativeTtlMs: NEGATIVE_TTL_MS,
     }
   }
 
@@ -93,232 +114,183 @@ export class VaultVolume implements Volume {
     return new VaultVolume(options, openVault(options))
   }
 
+  // --- the vault as a whole ---
+
+  /** Keeps the tree as it is now. */
+  async snapshot(label = ''): Promise<SnapshotInfo> {
+    this.#mustBeWritable('snapshot')
+    this.#parts.commits.commit('none')
+    this.#parts.recorder.snapshot(checkedLabel(label), this.#nowMs())
+    this.#parts.commits.commit('none')
+    return this.snapshots().at(-1)!
+  }
+
+  /** In the order in which they were taken. */
+  snapshots(): SnapshotInfo[] {
+    const rows = this.#parts.index.snapshots()
+    return rows.map(row => info(row, rows))
+  }
+
+  /** Removes the snapshots that the rules don't keep; answers them. Their space is free after the next collection. */
+  async prune(rules: KeepRules): Promise<SnapshotInfo[]> {
+    this.#mustBeWritable('prune')
+    const all = this.snapshots()
+    const kept = keptSnapshots(
+      all.map(({ id, timeMs }) => ({ id, time: timeMs })),
+      rules,
+    )
+    return this.#removeSnapshots(all.filter(({ id }) => !kept.has(id)))
+  }
+
+  /** Throws 'not-found' for a name that isn't there. */
+  async removeSnapshot(name: Name): Promise<SnapshotInfo> {
+    this.#mustBeWritable('remove snapshot')
+    const found = this.snapshots().find(snapshot => snapshot.name === name)
+    if (!found) throw new FsError('not-found', 'there is no such snapshot', { subject: name })
+    this.#removeSnapshots([found])
+    return found
+  }
+
+  /** Frees what nothing refers to. */
+  async gc(signal: AbortSignal, progress: UpkeepProgress = () => {}): Promise<Collected> {
+    this.#mustBeWritable('gc')
+    return this.#caretaker.alone(ending => collect(this.#parts, AbortSignal.any([signal, ending]), progress))
+  }
+
+  /** Reads all that is stored and answers what is damaged; with `repair` gives up what is lost. */
+  async check(options: CheckOptions): Promise<Damage[]> {
+    const repairLog = async () => {
+      await this.#opened.supersede()
+      return this.#parts.readOnly
+        ? 'what came after the damage is given up; open the vault again to write to it'
+        : 'written anew from what this machine has: nothing is lost'
+    }
+    return this.#caretaker.alone(ending => {
+      const signal = AbortSignal.any([options.signal, ending])
+      return check(this.#parts, () => this.#opened.storedDamage(), repairLog, { ...options, signal })
+    })
+  }
+
+  info(): VaultInfo {
+    const { index, store, extents } = this.#parts
+    let totalBytes = 0
+    for (const prefix of ['packs/', 'log/', 'checkpoints/']) for (const { sizeBytes } of store.list(prefix)) totalBytes += sizeBytes
+    return { ...indexNumbers(index.database), generation: this.#opened.generation(), packs: extents.packs().length, totalBytes }
+  }
+
   // --- names ---
 
-  lookup(_context: RequestContext, parent: Ino, name: Name): Entry | undefined {
-    const { nodes } = this.#parts
-    const node = nodes.child(nodes.directory(parent), name)
-    return node && nodes.refer(node)
+  lookup(context: RequestContext, parent: Ino, name: Name): Entry | undefined {
+    if (this.#isSnapshots(parent, name)) return this.#past.folder()
+    return this.#past.has(parent) ? this.#past.lookup(parent, name) : this.#live.lookup(context, parent, name)
   }
 
   forget(ino: Ino, count: number): void {
-    this.#parts.nodes.forget(ino - this.#slot * SLOT_SIZE, count)
+    if (this.#past.has(ino)) this.#past.forget(ino, count)
+    else this.#live.forget(ino, count)
   }
 
   symlink(context: RequestContext, parent: Ino, name: Name, target: Name): Entry {
-    if (target === '') throw new FsError('not-found', undefined, { operation: 'symlink' })
-    if (target.length > TARGET_LIMIT_BYTES) throw new FsError('name-too-long', undefined, { operation: 'symlink' })
-    const node = this.#parts.nodes.make(context, this.#writableDirectory(parent), name, S_IFLNK | 0o777)
-    node.target = target
-    return this.#made(node)
+    this.#mustBeFree(parent, name)
+    return this.#live.symlink(context, parent, name, target)
   }
 
   mknod(context: RequestContext, parent: Ino, name: Name, mode: number, rdev: number): Entry {
-    const type = mode & S_IFMT || S_IFREG
-    const node = this.#parts.nodes.make(context, this.#writableDirectory(parent), name, (type | (mode & 0o7777)) & ~context.umask)
-    node.attributes.rdev = rdev
-    return this.#made(node)
+    this.#mustBeFree(parent, name)
+    return this.#live.mknod(context, parent, name, mode, rdev)
   }
 
   mkdir(context: RequestContext, parent: Ino, name: Name, mode: number): Entry {
-    return this.#made(this.#parts.nodes.make(context, this.#writableDirectory(parent), name, S_IFDIR | (mode & 0o7777 & ~context.umask)))
+    this.#mustBeFree(parent, name)
+    return this.#live.mkdir(context, parent, name, mode)
   }
 
-  unlink(_context: RequestContext, parent: Ino, name: Name): void {
-    const { nodes, commits } = this.#parts
-    const directory = this.#writableDirectory(parent)
-    const node = nodes.named(directory, name)
-    if (isDirectory(node.attributes.mode)) throw new FsError('is-directory', undefined, { operation: 'unlink' })
-    nodes.leave(directory, name, node)
-    nodes.modified(directory)
-    nodes.unlinked(node)
-    commits.settle()
+  unlink(context: RequestContext, parent: Ino, name: Name): void {
+    if (this.#isSnapshots(parent, name)) throw new FsError('is-directory', undefined, { operation: 'unlink' })
+    this.#mustBeNow(parent)
+    this.#live.unlink(context, parent, name)
   }
 
-  rmdir(_context: RequestContext, parent: Ino, name: Name): void {
-    const { nodes, commits } = this.#parts
-    const directory = this.#writableDirectory(parent)
-    const node = nodes.named(directory, name)
-    if (!isDirectory(node.attributes.mode)) throw new FsError('not-directory', undefined, { operation: 'rmdir' })
-    if (!nodes.isEmpty(node)) throw new FsError('not-empty', undefined, { operation: 'rmdir' })
-    nodes.leave(directory, name, node)
-    nodes.modified(directory)
-    nodes.unlinked(node)
-    commits.settle()
+  rmdir(context: RequestContext, parent: Ino, name: Name): void {
+    if (this.#isSnapshots(parent, name)) throw new FsError('not-permitted', undefined, { operation: 'rmdir' })
+    this.#mustBeNow(parent)
+    this.#live.rmdir(context, parent, name)
   }
 
   rename(context: RequestContext, parent: Ino, name: Name, newParent: Ino, newName: Name, flags: number): void {
-    const { nodes, commits } = this.#parts
-    const from = this.#writableDirectory(parent)
-    const to = this.#writableDirectory(newParent)
-    const exchange = (flags & RENAME_EXCHANGE) !== 0
-    if (exchange && flags & (RENAME_NOREPLACE | RENAME_WHITEOUT)) throw new FsError('invalid', undefined, { operation: 'rename' })
-    const node = nodes.named(from, name)
-    const target = nodes.child(to, newName)
-    if (target && flags & RENAME_NOREPLACE) throw new FsError('exists', undefined, { operation: 'rename' })
-    if (!target && exchange) throw new FsError('not-found', undefined, { operation: 'rename' })
-    if (nodes.holds(node, to) || (exchange && target && nodes.holds(target, from)))
-      throw new FsError('invalid', undefined, { operation: 'rename' })
-    // Two names of one file: nothing happens, as POSIX says.
-    if (target === node) return
-    if (target && !exchange) this.#mayReplace(node, target)
-
-    nodes.leave(from, name, node)
-    if (target) nodes.leave(to, newName, target)
-    nodes.enter(to, newName, node)
-    if (target && exchange) {
-      nodes.enter(from, name, target)
-      nodes.changeTime(target)
-    } else if (target) nodes.unlinked(target)
-    if (flags & RENAME_WHITEOUT) nodes.make(context, from, name, S_IFCHR)
-    nodes.modified(from)
-    nodes.modified(to)
-    nodes.changeTime(node)
-    commits.settle()
+    if (this.#past.has(parent) !== this.#past.has(newParent)) throw new FsError('cross-volume', undefined, { operation: 'rename' })
+    this.#mustBeNow(parent)
+    if (this.#isSnapshots(parent, name) || this.#isSnapshots(newParent, newName))
+      throw new FsError('not-permitted', undefined, { operation: 'rename' })
+    this.#live.rename(context, parent, name, newParent, newName, flags)
   }
 
-  link(_context: RequestContext, ino: Ino, newParent: Ino, newName: Name): Entry {
-    const { nodes } = this.#parts
-    const directory = this.#writableDirectory(newParent)
-    const node = nodes.get(ino)
-    if (isDirectory(node.attributes.mode)) throw new FsError('not-permitted', undefined, { operation: 'link' })
-    if (node.attributes.nlink === 0 && !node.linkable) throw new FsError('not-found', undefined, { operation: 'link' })
-    if (nodes.child(directory, newName)) throw new FsError('exists', undefined, { operation: 'link' })
-    nodes.enter(directory, newName, node)
-    node.attributes.nlink++
-    node.linkable = false
-    nodes.changeTime(node)
-    nodes.modified(directory)
-    return this.#made(node)
+  link(context: RequestContext, ino: Ino, newParent: Ino, newName: Name): Entry {
+    if (this.#past.has(ino) !== this.#past.has(newParent)) throw new FsError('cross-volume', undefined, { operation: 'link' })
+    this.#mustBeFree(newParent, newName)
+    return this.#live.link(context, ino, newParent, newName)
   }
 
-  readlink(_context: RequestContext, ino: Ino): Name {
-    const node = this.#parts.nodes.get(ino)
-    if (!isSymlink(node.attributes.mode)) throw new FsError('invalid', undefined, { operation: 'readlink' })
-    return node.target
+  readlink(context: RequestContext, ino: Ino): Name {
+    return this.#past.has(ino) ? this.#past.readlink(ino) : this.#live.readlink(context, ino)
   }
 
   // --- attributes ---
 
-  getattr(_context: RequestContext, ino: Ino): AttributesReply {
-    return this.#attributes(this.#parts.nodes.get(ino))
+  getattr(context: RequestContext, ino: Ino): AttributesReply {
+    return this.#past.has(ino) ? this.#past.getattr(ino) : this.#live.getattr(context, ino)
   }
 
-  setattr(_context: RequestContext, ino: Ino, changes: AttributeChanges): AttributesReply {
-    this.#mustBeWritable('setattr')
-    const { nodes, contents, commits } = this.#parts
-    const node = nodes.get(ino)
-    const a = node.attributes
-    if (changes.sizeBytes !== undefined) {
-      if (isDirectory(a.mode)) throw new FsError('is-directory', undefined, { operation: 'truncate' })
-      if (!isRegular(a.mode) || changes.sizeBytes < 0) throw new FsError('invalid', undefined, { operation: 'truncate' })
-      if (changes.sizeBytes > LARGEST_FILE_BYTES) throw new FsError('file-too-large')
-      if (changes.sizeBytes < a.sizeBytes) contents.truncate(node, changes.sizeBytes)
-      a.sizeBytes = changes.sizeBytes
-      nodes.modified(node)
-    }
-    if (changes.killPrivileges) nodes.killPrivileges(node)
-    if (changes.mode !== undefined) a.mode = (a.mode & S_IFMT) | (changes.mode & 0o7777)
-    if (changes.uid !== undefined) a.uid = changes.uid
-    if (changes.gid !== undefined) a.gid = changes.gid
-    for (const which of ['atime', 'mtime', 'btime'] as const) {
-      const change = changes[which]
-      if (change !== undefined) nodes.setTime(node, which, change)
-    }
-    nodes.changeTime(node)
-    commits.settle()
-    return this.#attributes(node)
+  setattr(context: RequestContext, ino: Ino, changes: AttributeChanges): AttributesReply {
+    this.#mustBeNow(ino)
+    return this.#live.setattr(context, ino, changes)
   }
 
-  access(_context: RequestContext, ino: Ino): void {
-    this.#parts.nodes.get(ino)
+  access(context: RequestContext, ino: Ino): void {
+    if (this.#past.has(ino)) this.#past.getattr(ino)
+    else this.#live.access(context, ino)
   }
 
   statfs(): FilesystemStatistics {
-    const { totalBytes, freeBytes, availableBytes } = this.#parts.store.space()
-    const [blocks, blocksFree, blocksAvailable] = [totalBytes, freeBytes, availableBytes].map(bytes => Math.floor(bytes / BLOCK_BYTES)) as [
-      number,
-      number,
-      number,
-    ]
-    const used = this.#parts.index.last.node
-    const shared = { blockSizeBytes: BLOCK_BYTES, fragmentSizeBytes: BLOCK_BYTES, blocks, blocksFree, blocksAvailable }
-    return { ...shared, files: 2 ** 32, filesFree: Math.max(0, 2 ** 32 - used), nameLengthBytes: NAME_LIMIT_BYTES }
+    return this.#live.statfs()
   }
 
-  setxattr(_context: RequestContext, ino: Ino, name: Name, value: Buffer, flags: number): void {
-    this.#mustBeWritable('setxattr')
-    const { nodes, index, recorder, commits } = this.#parts
-    const node = nodes.get(ino)
-    if (value.length > XATTR_LIMIT_BYTES) throw new FsError('too-big', undefined, { operation: 'setxattr' })
-    if (name.length > NAME_LIMIT_BYTES || name === '') throw new FsError('range', undefined, { operation: 'setxattr' })
-    const known = flags & (XATTR_CREATE | XATTR_REPLACE) ? index.xattrOf(node.id, name) : undefined
-    if (flags & XATTR_CREATE && known) throw new FsError('exists', undefined, { operation: 'setxattr' })
-    if (flags & XATTR_REPLACE && !known) throw new FsError('no-attribute', undefined, { operation: 'setxattr' })
-    recorder.xattr(node.id, name, value)
-    nodes.changeTime(node)
-    commits.settle()
+  setxattr(context: RequestContext, ino: Ino, name: Name, value: Buffer, flags: number): void {
+    this.#mustBeNow(ino)
+    this.#live.setxattr(context, ino, name, value, flags)
   }
 
-  getxattr(_context: RequestContext, ino: Ino, name: Name): Buffer {
-    const value = this.#parts.index.xattrOf(this.#parts.nodes.get(ino).id, name)
-    if (!value) throw new FsError('no-attribute', undefined, { operation: 'getxattr' })
-    return value
+  getxattr(context: RequestContext, ino: Ino, name: Name): Buffer {
+    return this.#past.has(ino) ? this.#past.getxattr(ino, name) : this.#live.getxattr(context, ino, name)
   }
 
-  listxattr(_context: RequestContext, ino: Ino): Name[] {
-    return this.#parts.index.xattrs(this.#parts.nodes.get(ino).id)
+  listxattr(context: RequestContext, ino: Ino): Name[] {
+    return this.#past.has(ino) ? this.#past.listxattr(ino) : this.#live.listxattr(context, ino)
   }
 
-  removexattr(_context: RequestContext, ino: Ino, name: Name): void {
-    this.#mustBeWritable('removexattr')
-    const { nodes, index, recorder, commits } = this.#parts
-    const node = nodes.get(ino)
-    if (!index.xattrOf(node.id, name)) throw new FsError('no-attribute', undefined, { operation: 'removexattr' })
-    recorder.xattrGone(node.id, name)
-    nodes.changeTime(node)
-    commits.settle()
+  removexattr(context: RequestContext, ino: Ino, name: Name): void {
+    this.#mustBeNow(ino)
+    this.#live.removexattr(context, ino, name)
   }
 
   // --- open files ---
 
-  open(_context: RequestContext, ino: Ino, flags: OpenFlags): OpenFile {
-    const { nodes, contents } = this.#parts
-    const node = nodes.get(ino)
-    const writes = (flags & O_ACCMODE) !== O_RDONLY || (flags & O_TRUNC) !== 0
-    if (writes) this.#mustBeWritable('open')
-    if (isDirectory(node.attributes.mode)) throw new FsError('is-directory', undefined, { operation: 'open' })
-    if (isSymlink(node.attributes.mode)) throw new FsError('symlink-loop', undefined, { operation: 'open' })
-    if (!isRegular(node.attributes.mode)) throw new FsError('no-device', undefined, { operation: 'open' })
-    if (flags & O_TRUNC && node.attributes.sizeBytes > 0) {
-      contents.truncate(node, 0)
-      node.attributes.sizeBytes = 0
-      nodes.modified(node)
-    }
-    return new VaultFile(this.#parts, node, flags)
+  open(context: RequestContext, ino: Ino, flags: OpenFlags): OpenFile {
+    return this.#past.has(ino) ? this.#past.open(ino, flags) : this.#live.open(context, ino, flags)
   }
 
   create(context: RequestContext, parent: Ino, name: Name, mode: number, flags: OpenFlags): CreatedFile<OpenFile> {
-    const { nodes } = this.#parts
-    const existing = nodes.child(nodes.directory(parent), name)
-    if (existing) {
-      if (flags & O_EXCL) throw new FsError('exists', undefined, { operation: 'create' })
-      const file = this.open(context, nodes.ino(existing.id), flags)
-      return { entry: nodes.refer(existing), file }
-    }
-    const node = nodes.make(context, this.#writableDirectory(parent), name, S_IFREG | (mode & 0o7777 & ~context.umask))
-    return { entry: this.#made(node), file: new VaultFile(this.#parts, node, flags) }
+    this.#mustBeFree(parent, name)
+    return this.#live.create(context, parent, name, mode, flags)
   }
 
   tmpfile(context: RequestContext, parent: Ino, mode: number, flags: OpenFlags): CreatedFile<OpenFile> {
-    const directory = this.#writableDirectory(parent)
-    const node = this.#parts.nodes.add(S_IFREG | (mode & 0o7777 & ~context.umask), context.uid, inheritedGroup(directory, context))
-    node.linkable = (flags & O_EXCL) === 0
-    return { entry: this.#made(node), file: new VaultFile(this.#parts, node, flags) }
+    this.#mustBeNow(parent)
+    return this.#live.tmpfile(context, parent, mode, flags)
   }
 
-  opendir(_context: RequestContext, ino: Ino): OpenDirectory {
-    return new VaultDirectory(this.#parts, this.#parts.nodes.directory(ino))
+  opendir(context: RequestContext, ino: Ino): OpenDirectory {
+    return this.#past.has(ino) ? this.#past.opendir(ino) : this.#live.opendir(context, ino)
   }
 
   ioctl(): Buffer {
@@ -326,7 +298,7 @@ export class VaultVolume implements Volume {
   }
 
   syncfs(): void {
-    if (!this.#parts.readOnly) this.#parts.commits.commit('short')
+    this.#live.syncfs()
   }
 
   status(): VolumeStatus {
@@ -337,39 +309,39 @@ export class VaultVolume implements Volume {
   idle(): void {}
 
   async close(): Promise<void> {
+    await this.#caretaker.close()
     await this.#opened.close()
   }
 
   // --- inside ---
 
-  #made(node: VaultNode): Entry {
-    const entry = this.#parts.nodes.refer(node)
-    this.#parts.commits.settle()
-    return entry
+  #isSnapshots(parent: Ino, name: Name): boolean {
+    return parent === this.rootIno && name === SNAPSHOTS_NAME
   }
 
-  #attributes(node: VaultNode): AttributesReply {
-    return { attributes: this.#parts.nodes.entryOf(node).attributes, attributeTtlMs: TTL_MS }
+  #mustBeNow(ino: Ino): void {
+    if (this.#past.has(ino)) throw new FsError('read-only')
   }
 
-  #mayReplace(node: VaultNode, target: VaultNode): void {
-    const directory = isDirectory(node.attributes.mode)
-    if (directory && !isDirectory(target.attributes.mode)) throw new FsError('not-directory', undefined, { operation: 'rename' })
-    if (!directory && isDirectory(target.attributes.mode)) throw new FsError('is-directory', undefined, { operation: 'rename' })
-    if (directory && !this.#parts.nodes.isEmpty(target)) throw new FsError('not-empty', undefined, { operation: 'rename' })
-  }
-
-  #writableDirectory(ino: Ino): VaultNode {
-    this.#mustBeWritable('change')
-    const node = this.#parts.nodes.directory(ino)
-    if (node.attributes.nlink === 0) throw new FsError('not-found')
-    return node
+  /** In a living directory, and not the name of the snapshots. */
+  #mustBeFree(parent: Ino, name: Name): void {
+    this.#mustBeNow(parent)
+    if (this.#isSnapshots(parent, name)) throw new FsError('exists')
   }
 
   #mustBeWritable(operation: string): void {
     if (this.#parts.readOnly) throw new FsError('read-only', undefined, { operation })
-    this.#parts.commits.mustWork()
+  }
+
+  #removeSnapshots(gone: SnapshotInfo[]): SnapshotInfo[] {
+    for (const { id } of gone) this.#parts.recorder.snapshotGone(id)
+    this.#parts.commits.commit('none')
+    return gone
   }
 }
 
-export type { VaultOptions }
+function info(row: SnapshotRow, all: readonly SnapshotRow[]): SnapshotInfo {
+  return { id: row.id, name: snapshotName(row, all), label: row.label, timeMs: row.time }
+}
+
+export type { Collected, Damage, KeepRules, VaultOptions }

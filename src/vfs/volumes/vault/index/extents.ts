@@ -55,6 +55,9 @@ export class Extents {
   >
   readonly #dead: Statement<ChunkRow>
   readonly #inPack: Statement<ChunkRow>
+  readonly #after: Statement<ChunkRow>
+  readonly #nodesWith: Statement<{ node: number }>
+  readonly #deadStored: Statement<{ bytes: number | null }>
   readonly #packs: Statement<PackRow>
   readonly #packNamed: Statement<{ name: Buffer }>
 
@@ -77,6 +80,9 @@ export class Extents {
     this.#named = database.prepare('SELECT id FROM chunks WHERE name = ? AND length(name) > 0')
     this.#dead = database.prepare('SELECT * FROM chunks WHERE refs = 0 AND id > ? ORDER BY id LIMIT ?')
     this.#inPack = database.prepare('SELECT * FROM chunks WHERE pack = ? AND id > ? ORDER BY id LIMIT ?')
+    this.#after = database.prepare('SELECT * FROM chunks WHERE id > ? ORDER BY id LIMIT ?')
+    this.#nodesWith = database.prepare('SELECT DISTINCT node FROM extents WHERE chunk = ?')
+    this.#deadStored = database.prepare('SELECT sum(stored) AS bytes FROM chunks WHERE refs = 0')
     this.#packs = database.prepare('SELECT * FROM packs ORDER BY id')
     this.#packNamed = database.prepare('SELECT name FROM packs WHERE id = ?')
     this.#sql = {
@@ -169,6 +175,21 @@ export class Extents {
     this.#sql.loseExtents.run(id)
     this.#sql.losePast.run(id)
     this.#sql.loseChunk.run(id)
+  }
+
+  /** All chunks, in the order of their numbers. */
+  after(id: ChunkId, limit: number): StoredChunk[] {
+    return this.#after.all(id, limit).map(stored)
+  }
+
+  /** Files that have bytes of a chunk now. */
+  nodesWith(chunk: ChunkId): NodeId[] {
+    return this.#nodesWith.all(chunk).map(row => row.node)
+  }
+
+  /** What chunks take that nothing refers to. */
+  deadStoredBytes(): number {
+    return this.#deadStored.get()?.bytes ?? 0
   }
 
   /** Chunks that nothing refers to. */

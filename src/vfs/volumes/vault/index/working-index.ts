@@ -138,6 +138,10 @@ export class WorkingIndex implements Changes {
     return this.#sql.snapshots.all()
   }
 
+  hasSnapshot(id: number): boolean {
+    return this.#sql.snapshot.get(id) !== undefined
+  }
+
   // --- changes ---
 
   node(id: NodeId, record: Uint8Array): void {
@@ -282,6 +286,7 @@ function prepare(database: Database) {
        WHERE node = @node AND name = @name AND born <= @newest`,
     ),
     snapshots: get<SnapshotRow>('SELECT id, label, time FROM snapshots ORDER BY id'),
+    snapshot: get<{ id: number }>('SELECT id FROM snapshots WHERE id = ?'),
     newestSnapshot: get<{ id: number }>('SELECT id FROM snapshots ORDER BY id DESC LIMIT 1'),
     addSnapshot: run('INSERT INTO snapshots VALUES (?, ?, ?)'),
     dropSnapshot: run('DELETE FROM snapshots WHERE id = ?'),

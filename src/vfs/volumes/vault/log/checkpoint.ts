@@ -39,6 +39,8 @@ const FRAME_LIMIT_BYTES = 4 * 2 ** 20
 const ROWS_AT_ONCE = 2000
 const PLACE_TAG = Buffer.from('vcheck\0\0')
 const LAST = 255
+/** LAST as it is written: a frame of its own begins with it. */
+const [LAST_FIRST_BYTE, LAST_SECOND_BYTE] = [0xff, 0x01]
 
 type Column = number | string | Buffer | null
 
@@ -189,6 +191,21 @@ export function loadCheckpoint(vault: VaultIdentity, store: VaultStore, number: 
       const known = CHECKPOINT_TABLES[table]
       if (!known) throw new FsError('not-supported', `a checkpoint has table ${table}: a newer sdmount wrote it`)
       inserts[table]!.run(...Array.from({ length: known.columns }, () => readColumn(from)))
+    }
+    frame++
+  }
+  throw damaged(number, 'it is cut off')
+}
+
+/** The position of a checkpoint that is whole; reads all of it. Throws as `loadCheckpoint`. */
+export function checkpointPosition(vault: VaultIdentity, store: VaultStore, number: number): LogPosition {
+  let frame = 0
+  for (const piece of checkpointFrames(vault, store, number)) {
+    if (piece[0] === LAST_FIRST_BYTE && piece[1] === LAST_SECOND_BYTE) {
+      const from = new ByteReader(piece)
+      from.number()
+      if (from.number() !== frame) throw damaged(number, 'frames are missing')
+      return decodePosition(from.bytes())
     }
     frame++
   }
