@@ -72,8 +72,8 @@ const pin: Command = {
   words: ['pin'],
   summary: 'keep a file, or all files of a folder, on this disk',
   description: `Fetches the file, or all files of the folder, and keeps them in the cache until \`sdmount unpin\`: they read with no network,
-and whatever else is read doesn't push them out. A newer version in the bucket takes the place of the old one. Pinned files may
-take four fifths of the cache.`,
+and whatever else is read doesn't push them out. A file that changes stays pinned; a file that is new in the folder isn't, until
+the folder is pinned again. Pinned files may take four fifths of the cache.`,
   arguments: [PATH],
   options: ['library'],
   examples: [

@@ -19,8 +19,8 @@ export const pin: Handler<'pin'> = {
   async handle(service, given, context) {
     const { volume, record } = open(service, given)
     await fetching(record, given, () => volume.pin(given.path, context.signal, telling(context)))
-    const pinned = volume.pinned().find(one => one.path === given.path)
-    return { sizeBytes: pinned?.sizeBytes ?? 0 }
+    const below = volume.pinned().filter(({ path }) => given.path === '' || path === given.path || path.startsWith(`${given.path}/`))
+    return { sizeBytes: below.reduce((sum, file) => sum + file.sizeBytes, 0) }
   },
 }
 
