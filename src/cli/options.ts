@@ -45,6 +45,12 @@ export const OPTIONS = {
   },
   lazy: { type: 'boolean', short: 'z', help: 'take it out of sight now, end when the last program has closed its files' },
   name: { type: 'string', value: 'NAME', help: "the folder's name at the top of the tree; by default the last part of its path" },
+  drive: {
+    type: 'string',
+    value: 'HOW',
+    choices: ['auto', 'direct', 'deferred'],
+    help: 'who asks the filesystem of the folder: `direct` the main thread (fastest), `deferred` one of its own, so that a filesystem that hangs stops nothing else; `auto`, where nothing is said, goes by the kind of filesystem',
+  },
   endpoint: { type: 'string', value: 'URL', help: "the server, `https://host[:port]`; by default Amazon's" },
   region: { type: 'string', value: 'REGION', help: 'the region of the bucket; by default it is found out' },
   profile: { type: 'string', value: 'PROFILE', help: 'the profile of the AWS configuration that has the keys' },

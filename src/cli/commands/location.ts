@@ -14,16 +14,21 @@ const add: Command = {
   summary: 'add a folder to the tree',
   description: `Adds the folder at PATH to the tree, in place: nothing is copied or moved. While the library is mounted it appears at
 once, and is scanned into the index in the background. A folder inside an sdmount tree is refused, since the tree can't
-contain itself; a folder that contains the mountpoint is fine.`,
+contain itself; a folder that contains the mountpoint is fine.
+
+A folder on a filesystem that may hang (NFS, CIFS, sshfs or another FUSE) is driven by a thread of its own, with a deadline of ten seconds
+a call: when its server is gone the rest of the tree goes on. \`--drive\` overrules that.`,
   arguments: [{ name: 'path', required: true, help: 'a folder' }],
-  options: ['library', 'name', 'wait', 'json'],
+  options: ['library', 'name', 'drive', 'wait', 'json'],
   examples: [
     { line: 'sdmount location add ~/Music', does: 'as Music at the top of the tree' },
     { line: 'sdmount location add /media/stick/DCIM --name Camera --wait', does: 'under another name; return when it is scanned' },
+    { line: 'sdmount location add /mnt/nas --drive deferred', does: 'whatever filesystem it is on, its hanging stops nothing else' },
   ],
   async run(invocation) {
     const { terminal } = invocation
     const name = invocation.option('name')
+    const drive = invocation.option('drive') as 'auto' | 'direct' | 'deferred' | undefined
     const progress = new ScanProgressLine(invocation.terminal)
     const added = await askLibrary({
       library: libraryOf(invocation),
@@ -32,6 +37,7 @@ contain itself; a folder that contains the mountpoint is fine.`,
         path: resolveFolder(required(invocation, 'path')),
         wait: invocation.option('wait'),
         ...(name === undefined ? {} : { name: nameOfText(name) }),
+        ...(drive === undefined ? {} : { drive }),
       },
       create: true,
       signal: invocation.signal,

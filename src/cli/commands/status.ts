@@ -15,7 +15,8 @@ const status: Command = {
   words: ['status'],
   summary: 'show mounts, volumes, the index and memory',
   description: `Shows where the library is mounted, the state of each volume (online, offline, scanning with counts and rate), the
-size of the index and the memory of the background process. \`--json\` prints the same for programs, with more numbers;
+size of the index and the memory of the background process. "deferred" is a location that has a thread of its own, since its
+filesystem may hang. \`--json\` prints the same for programs, with more numbers;
 fields are only ever added to it.`,
   arguments: [],
   options: ['library', 'json'],
@@ -71,7 +72,8 @@ function queueLine(name: Name, queue: QueueInfo): string {
 function stateOf(volume: LibraryStatus['volumes'][number]): string {
   if (volume.state === 'scanning' && volume.scan)
     return `scanning: ${count(volume.scan.entries)} at ${count(Math.round(volume.scan.entriesPerSecond))}/s`
-  return volume.detail === undefined ? volume.state : `${volume.state}: ${volume.detail}`
+  const state = volume.drive === 'deferred' ? `${volume.state} (deferred)` : volume.state
+  return volume.detail === undefined ? state : `${state}: ${volume.detail}`
 }
 
 /** Names are text for programs: UTF-8, with odd bytes as \xNN. */

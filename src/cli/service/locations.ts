@@ -8,7 +8,7 @@
  * answer then. The command that asks has resolved the path and looked at it (paths.ts).
  */
 import { FsError } from '../../errors.ts'
-import type { Index, VolumeRecord } from '../../index/contract.ts'
+import type { Index, LocationSettings, VolumeRecord } from '../../index/contract.ts'
 import { isWithin } from '../../sys/mountinfo.ts'
 import type { Name } from '../../vfs/contract.ts'
 import { CommandError } from '../exit-codes.ts'
@@ -18,21 +18,23 @@ import { sleep } from '../sleep.ts'
 import { printable } from '../terminal/terminal.ts'
 import { locationPath, type MountedTree } from './mounted-tree.ts'
 import type { LocationInfo } from './requests.ts'
-import type { Handler, HandlerContext, Service } from './service.ts'
+import type { Arguments, Handler, HandlerContext, Service } from './service.ts'
 
 const NAME_LIMIT_BYTES = 255
 const SCAN_POLL_MS = 200
 
+type Drive = NonNullable<LocationSettings['drive']>
+
 export const addLocation: Handler<'location.add'> = {
   parse: given => {
     const name = given.optionalBytes('name')
-    return { path: given.bytes('path'), ...(name === undefined ? {} : { name }), wait: given.flag('wait') }
+    return { path: given.bytes('path'), ...(name === undefined ? {} : { name }), drive: driveOf(given), wait: given.flag('wait') }
   },
   async handle(service, given, context) {
     const { path } = given
     const notes = placeProblems(service, path)
     const name = given.name ?? nameOf(path)
-    const record = recordLocation(service.index, name, path)
+    const record = recordLocation(service.index, name, path, given.drive)
     await service.mounted?.attach(record)
     service.log.info(`location "${name}" added: ${path}`)
     if (given.wait && service.mounted) await waitForScans(service.mounted, [record], context)
@@ -73,13 +75,19 @@ export const rescanLocations: Handler<'location.rescan'> = {
   },
 }
 
+function driveOf(given: Arguments): Drive {
+  const drive = given.optionalText('drive') ?? 'auto'
+  if (drive === 'auto' || drive === 'direct' || drive === 'deferred') return drive
+  throw new CommandError('usage', `a location is driven "auto", "direct" or "deferred", not "${drive}"`)
+}
+
 /** Records a folder as a location, after its name was found good. Also for the first run. */
-export function recordLocation(index: Index, name: Name, path: Name): VolumeRecord {
+export function recordLocation(index: Index, name: Name, path: Name, drive: Drive = 'auto'): VolumeRecord {
   checkName(name, 'location')
   const same = locations(index).find(record => locationPath(record) === path)
   if (same) throw new CommandError('location', `${printable(path)} is a location already, named "${printable(same.name)}"`)
   try {
-    const record = index.addVolume('location', name, { path })
+    const record = index.addVolume('location', name, drive === 'auto' ? { path } : { path, drive })
     index.flush('durable')
     return record
   } catch (error) {

@@ -16,7 +16,8 @@ import type { Name, Volume } from '../../vfs/contract.ts'
 import { guardedVfs } from '../../vfs/guarded-vfs.ts'
 import { Tree } from '../../vfs/tree.ts'
 import type { CloudVolume } from '../../vfs/volumes/cloud/cloud-volume.ts'
-import { type Location, openLocation } from '../../vfs/volumes/location/location.ts'
+import { openChosenLocation } from '../../vfs/volumes/location/deferred/choose.ts'
+import type { LocationVolume } from '../../vfs/volumes/location/location.ts'
 import { nameOfText } from '../names.ts'
 import type { CloudGround } from './cloud.ts'
 import { type LimitChanges, readLimits } from './limits.ts'
@@ -54,7 +55,7 @@ export class MountedTree {
   readonly #index: Index
   readonly #log: Log
   readonly #tree: Tree
-  readonly #locations = new Map<number, Location>()
+  readonly #locations = new Map<number, LocationVolume>()
   readonly #clouds = new Map<number, CloudVolume>()
   /** Why a volume could not be opened. */
   readonly #failures = new Map<number, string>()
@@ -144,7 +145,7 @@ export class MountedTree {
   }
 
   #attachLocation(record: VolumeRecord): void {
-    const location = openLocation({
+    const location = openChosenLocation({
       record,
       index: this.#index,
       log: this.#log,
@@ -202,7 +203,7 @@ export class MountedTree {
     return this.#ground
   }
 
-  location(id: number): Location | undefined {
+  location(id: number): LocationVolume | undefined {
     return this.#locations.get(id)
   }
 

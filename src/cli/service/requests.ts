@@ -30,6 +30,8 @@ export interface VolumeInfo extends VolumeStatus {
   readonly name: Name
   /** Of a location: its folder. */
   readonly path: Name | undefined
+  /** Of a location in a mounted tree: whether it has a thread of its own. */
+  readonly drive?: 'direct' | 'deferred' | undefined
   readonly entries: number
   /** Of a cloud volume. */
   readonly cloud?: { readonly address: string; readonly queue: QueueInfo } | undefined
@@ -171,7 +173,12 @@ export interface Requests {
     readonly result: { readonly mountpoint: string; readonly queues: readonly QueueInfo[] }
   }
   'location.add': {
-    readonly arguments: { readonly path: Name; readonly name?: Name; readonly wait: boolean }
+    readonly arguments: {
+      readonly path: Name
+      readonly name?: Name
+      readonly drive?: 'auto' | 'direct' | 'deferred'
+      readonly wait: boolean
+    }
     readonly update: ScanUpdate
     readonly result: LocationInfo & { readonly mounted: boolean; readonly notes: readonly string[] }
   }

@@ -39,6 +39,7 @@ export const status: Handler<'status'> = {
           kind: record.kind,
           name: record.name,
           path: record.kind === 'location' ? locationPath(record) : undefined,
+          drive: mounted?.location(record.id)?.drive,
           entries: index.entryCount(record.id),
           cloud: queues.get(record.id),
         }
