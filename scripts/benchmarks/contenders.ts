@@ -2,7 +2,8 @@
  * What is compared: the folder itself, and the folder through sdmount, mergerfs and bindfs, mounted by root or by a user.
  *
  * Owns: mounting and unmounting each. Must stay true: every contender works in the same host folder, in a subfolder of its
- * own, so that all meet the same disk; each is unmounted also when a row fails, or when another can't be mounted.
+ * own, so that all meet the same disk; each is unmounted also when a row fails; a peer that
+ * can't be mounted is said and left out.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { chownSync, mkdirSync } from 'node:fs'
@@ -62,14 +63,17 @@ export function mountAll(work: string, host: string, user: 'root' | 'user'): Con
     path: join(at.sdmount, 'host'),
     unmount: () => void run(user, sdmount, ['--library', library, 'umount', '--lazy']),
   })
-  try {
-    run(user, 'mergerfs', [host, at.mergerfs])
-    mounted.push({ name: 'mergerfs', user, path: at.mergerfs, unmount: lazily(at.mergerfs) })
-    run(user, 'bindfs', ['--no-allow-other', host, at.bindfs])
-    mounted.push({ name: 'bindfs', user, path: at.bindfs, unmount: lazily(at.bindfs) })
-    return mounted
-  } catch (error) {
-    for (const contender of mounted.reverse()) contender.unmount()
-    throw error
+  const peer = (name: 'mergerfs' | 'bindfs', args: readonly string[]) => {
+    try {
+      run(user, name, args)
+      mounted.push({ name, user, path: at[name], unmount: lazily(at[name]) })
+    } catch (error) {
+      // Debian's mergerfs brings a mount helper without set-user-id: only root can mount it there.
+      const { stderr } = error as { stderr?: string }
+      process.stderr.write(`bench: ${name} can't be mounted by ${user}, its columns stay empty: ${(stderr ?? String(error)).trim()}\n`)
+    }
   }
+  peer('mergerfs', [host, at.mergerfs])
+  peer('bindfs', ['--no-allow-other', host, at.bindfs])
+  return mounted
 }
