@@ -41,6 +41,14 @@ export const EXIT_CODES = {
   unreachable: { code: 20, means: 'The server of the bucket cannot be reached.' },
   uploads: { code: 21, means: 'Changes are not in the bucket yet: they wait, or they failed.' },
   cache: { code: 22, means: 'The block cache has no room for what is to be pinned, or another process holds it.' },
+  vault: {
+    code: 23,
+    means:
+      'The vault cannot do this: it is in use elsewhere, closed, damaged, made by a newer version, or its folder or name cannot be taken.',
+  },
+  'no-vault': { code: 24, means: 'There is no vault of that name, or none in that folder.' },
+  passphrase: { code: 25, means: 'The passphrase or the recovery key is wrong, or there is none where it was looked for.' },
+  'vault-damage': { code: 26, means: '`vault check` found damage.' },
   interrupted: { code: 130, means: 'Interrupted by Ctrl-C or a signal.' },
 } as const satisfies Record<string, ExitCode>
 

@@ -9,6 +9,7 @@ import { libraryPaths } from '../library/layout.ts'
 import { LibraryError } from '../library/library-error.ts'
 import { createLog } from '../log.ts'
 import { ControlClient } from './control/client.ts'
+import { type Secrets, sealSecrets } from './control/secrets.ts'
 import { CommandError } from './exit-codes.ts'
 import type { RequestArguments, RequestName, RequestResult, RequestUpdate } from './service/requests.ts'
 import { sleep } from './sleep.ts'
@@ -20,6 +21,8 @@ export interface Question<N extends RequestName> {
   readonly library: string
   readonly request: N
   readonly arguments: RequestArguments<N>
+  /** Beside the arguments: whoever asks wipes them. */
+  readonly secrets?: Secrets
   /** Make the library where there is none. */
   readonly create: boolean
   readonly signal: AbortSignal
@@ -32,7 +35,9 @@ export async function askLibrary<N extends RequestName>(question: Question<N>): 
     using client = await connectDaemon(question.library)
     if (!client) return await askDirectly(question)
     const update = (value: unknown) => question.update?.(value as RequestUpdate<N>)
-    return (await client.request(question.request, question.arguments, question.signal, update)) as RequestResult<N>
+    const given: Readonly<Record<string, unknown>> = question.arguments
+    const secrets = question.secrets && { secrets: await sealedFor(client, question.secrets, question.signal) }
+    return (await client.request(question.request, { ...given, ...secrets }, question.signal, update)) as RequestResult<N>
   })
 }
 
@@ -57,6 +62,12 @@ export async function whenFree<T>(signal: AbortSignal, attempt: () => Promise<T>
   }
 }
 
+/** As the daemon wants them: for this request alone. */
+async function sealedFor(client: ControlClient, secrets: Secrets, signal: AbortSignal): Promise<unknown> {
+  const { key } = (await client.request('secret.key', {}, signal, () => {})) as RequestResult<'secret.key'>
+  return sealSecrets(key, secrets)
+}
+
 async function askDirectly<N extends RequestName>(question: Question<N>): Promise<RequestResult<N>> {
   const [{ openLibrary }, { openLibraryIndex }, { answer }] = await Promise.all([
     import('../library/library.ts'),
@@ -71,6 +82,7 @@ async function askDirectly<N extends RequestName>(question: Question<N>): Promis
     const result = await answer({ library, index, log, mounted: undefined }, question.request, question.arguments, {
       signal: question.signal,
       update,
+      ...(question.secrets ? { secrets: question.secrets } : {}),
     })
     index.flush('durable')
     return result as RequestResult<N>

@@ -133,6 +133,37 @@ export const OPTIONS = {
   key: { type: 'string', value: 'FILE', help: "the certificate's key (PEM)" },
   'keep-clutter': { type: 'boolean', help: 'keep what Finder and Explorer strew about (.DS_Store, Thumbs.db, ...) on cloud volumes too' },
   remove: { type: 'boolean', help: 'take it away again' },
+  at: { type: 'string', value: 'PATH', help: 'the folder that holds the sealed files; it is made, or empty' },
+  label: { type: 'string', value: 'LABEL', help: "the passphrase's name among several; `main` where nothing is said" },
+  vault: { type: 'list', value: 'NAME', help: 'open this vault too: its passphrase is asked for' },
+  'passphrase-file': {
+    type: 'string',
+    value: 'FILE',
+    help: 'holds the passphrase in a line: the first, the next one for a second; `-` is standard input. Without it, it is asked for on the terminal',
+  },
+  'passphrase-fd': { type: 'string', value: 'N', help: 'as --passphrase-file, from a file descriptor that is open already' },
+  'new-passphrase-file': { type: 'string', value: 'FILE', help: 'holds the new passphrase; it may be the same file: then the next line' },
+  'new-passphrase-fd': { type: 'string', value: 'N', help: 'as --new-passphrase-file, from a file descriptor' },
+  keyring: { type: 'boolean', help: "the passphrase is in the system's keyring; where a new one is made, it is put there" },
+  'recovery-file': {
+    type: 'string',
+    value: 'FILE',
+    help: 'where the 24 words of the recovery key are, or are written to (a new file, mode 0600)',
+  },
+  'lock-after': {
+    type: 'string',
+    value: 'TIME',
+    help: 'close the vault when no program has used it for so long: `90s`, `10m`, `1h`; remembered, `0` ends it',
+  },
+  'break-lock': { type: 'boolean', help: 'take the vault though another machine seems to use it: only where that is surely over' },
+  force: { type: 'boolean', help: 'also while programs have files open in it: they get errors' },
+  repair: { type: 'boolean', help: 'drop what is lost, say what, and mend the rest' },
+  'keep-last': { type: 'string', value: 'N', help: 'keep the last N snapshots' },
+  'keep-hourly': { type: 'string', value: 'N', help: 'keep the last one of each of the last N hours that have one' },
+  'keep-daily': { type: 'string', value: 'N', help: 'the same for days' },
+  'keep-weekly': { type: 'string', value: 'N', help: 'the same for weeks (they begin on Monday)' },
+  'keep-monthly': { type: 'string', value: 'N', help: 'the same for months' },
+  'keep-yearly': { type: 'string', value: 'N', help: 'the same for years' },
 } as const satisfies Record<string, OptionDeclaration>
 
 export type OptionName = keyof typeof OPTIONS

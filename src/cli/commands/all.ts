@@ -11,6 +11,9 @@ import { serveCommands } from './serve-webdav.ts'
 import { statusCommands } from './status.ts'
 import { syncCommands } from './sync.ts'
 import { umountCommands } from './umount.ts'
+import { vaultCommands } from './vault.ts'
+import { vaultKeyCommands } from './vault-keys.ts'
+import { vaultWorkCommands } from './vault-work.ts'
 import { volumeCommands } from './volume.ts'
 import { volumeAddCommands } from './volume-add.ts'
 
@@ -25,6 +28,9 @@ export const COMMANDS: readonly Command[] = [
   ...cacheCommands,
   ...syncCommands,
   ...limitsCommands,
+  ...vaultCommands,
+  ...vaultKeyCommands,
+  ...vaultWorkCommands,
   ...indexCommands,
   ...libraryCommands,
   ...installCommands,

@@ -8,9 +8,11 @@ import { connectDaemon, whenFree } from '../library-client.ts'
 import { parseMountOptions } from '../mount-options.ts'
 import { mountAt } from '../mounts.ts'
 import { nameOfText } from '../names.ts'
+import { PASSPHRASE_OPTIONS } from '../passphrases.ts'
 import { isDriveLetter, resolveLibrary, resolveMountpoint } from '../paths.ts'
 import type { LibraryStatus } from '../service/requests.ts'
 import { LIMIT_OPTIONS, limitChanges } from './limits.ts'
+import { MountedVaults } from './mounted-vaults.ts'
 
 const mount: Command = {
   words: [],
@@ -25,12 +27,28 @@ The first time, the tree gets those of your standard folders that exist (Documen
 With \`--webdav\` the system's own WebDAV client shows the tree instead of FUSE (davfs2 or the desktop on Linux,
 mount_webdav on macOS, which is also taken where no macFUSE is installed; a drive letter on Windows).
 
+With \`--vault NAME\` the passphrase of that vault is asked for, and it is open when the command returns; several times for several.
+
 It ends with \`sdmount umount\`, \`umount\`, \`fusermount3 -u\`, or a SIGTERM to the background process. After a crash
 or a \`kill -9\` the next \`sdmount\` clears what is left.`,
   arguments: [{ name: 'mountpoint', required: true, help: 'an empty folder, or one to be made' }],
-  options: ['library', 'read-only', 'allow-other', 'option', 'webdav', 'foreground', 'driver', ...LIMIT_OPTIONS, 'log-level'],
+  options: [
+    'library',
+    'read-only',
+    'allow-other',
+    'option',
+    'webdav',
+    'foreground',
+    'driver',
+    ...LIMIT_OPTIONS,
+    'vault',
+    'lock-after',
+    ...PASSPHRASE_OPTIONS,
+    'log-level',
+  ],
   examples: [
     { line: 'sdmount ~/Spacedrive', does: 'mount the default library' },
+    { line: 'sdmount ~/Spacedrive --vault Private', does: 'with a vault, whose passphrase is asked for' },
     { line: 'sdmount S:', does: 'on Windows: as the network drive S:' },
     { line: 'sdmount --foreground -r /mnt/files', does: 'read-only, until Ctrl-C' },
     { line: 'sdmount --library /srv/photos -o allow_other,noexec /mnt/photos', does: 'another library, for all users' },
@@ -80,30 +98,41 @@ function refuseMistypedVerb(given: string, mountpoint: string): void {
 
 async function mountInBackground(invocation: Invocation, settings: DaemonSettings, logLevel: LogLevel): Promise<ExitName> {
   const { terminal, signal } = invocation
-  return await whenFree<ExitName>(signal, async () => {
-    if (await isMountedAlready(invocation, settings)) return 'ok'
+  const vaults = await MountedVaults.prepare(invocation, settings.library)
+  await whenFree(signal, async () => {
+    if (await isMountedAlready(invocation, settings)) return
     const { launchDaemon } = await import('../daemon/launch.ts')
     await launchDaemon({ settings, logLevel }, { signal, notice: line => terminal.print(line) })
     terminal.print(`mounted at ${settings.mountpoint}`)
-    return 'ok'
   })
+  await vaults.open()
+  return 'ok'
 }
 
 async function mountInForeground(invocation: Invocation, settings: DaemonSettings, logLevel: LogLevel): Promise<ExitName> {
   const { terminal, signal } = invocation
   await becomeServer(invocation)
-  const [{ serveMount }, { endProcess }, { createLog }] = await Promise.all([
+  const [{ serveMount }, { endProcess }, { createLog }, { describeError }] = await Promise.all([
     import('../daemon/serve.ts'),
     import('../daemon/process.ts'),
     import('../../log.ts'),
+    import('../../errors.ts'),
   ])
+  const vaults = await MountedVaults.prepare(invocation, settings.library)
+  const ready = () => {
+    terminal.print(`mounted at ${settings.mountpoint}; Ctrl-C ends it`)
+    vaults.open().catch(error => terminal.remark(`sdmount: ${describeError(error)}`))
+  }
   return await whenFree<ExitName>(signal, async () => {
-    if (await isMountedAlready(invocation, settings)) return 'ok'
+    if (await isMountedAlready(invocation, settings)) {
+      await vaults.open()
+      return 'ok'
+    }
     await serveMount(settings, {
       openLog: () => createLog(line => terminal.remark(line.trimEnd()), logLevel),
       environment: invocation.environment,
       signal,
-      reporter: { notice: line => terminal.print(line), ready: () => terminal.print(`mounted at ${settings.mountpoint}; Ctrl-C ends it`) },
+      reporter: { notice: line => terminal.print(line), ready },
     })
     return endProcess(EXIT_CODES.ok.code)
   })

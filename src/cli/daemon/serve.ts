@@ -14,6 +14,7 @@ import type { Index } from '../../index/contract.ts'
 import type { LibraryPaths } from '../../library/layout.ts'
 import { openLibrary } from '../../library/library.ts'
 import type { Log } from '../../log.ts'
+import { SecretExchange } from '../control/secrets.ts'
 import { ControlServer } from '../control/server.ts'
 import { CommandError } from '../exit-codes.ts'
 import { isDriveLetter } from '../paths.ts'
@@ -66,7 +67,7 @@ export async function serveMount(
   const mounted = ending.adopt(await MountedTree.open({ library, index, log, settings }), tree => tree.close())
   const session = await mountOrExplain(mounted)
   ending.defer(() => detach(session, log))
-  const service = { library, index, log, mounted }
+  const service = { library, index, log, mounted, exchange: new SecretExchange() }
   server = await ControlServer.listen(
     library.paths.socket,
     (request, context) => answer(service, request.request, request.arguments, context),

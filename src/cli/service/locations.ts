@@ -144,7 +144,7 @@ function nameOf(path: Name): Name {
 }
 
 /** Refuses what can't be the name of a folder at the top of the tree. */
-export function checkName(name: Name, what: 'location' | 'volume'): void {
+export function checkName(name: Name, what: 'location' | 'volume' | 'vault'): void {
   const problem = !name
     ? 'it is empty'
     : name.length > NAME_LIMIT_BYTES

@@ -21,6 +21,7 @@ import type { LocationVolume } from '../../vfs/volumes/location/location.ts'
 import { nameOfText } from '../names.ts'
 import type { CloudGround } from './cloud.ts'
 import { type LimitChanges, readLimits } from './limits.ts'
+import { Vaults } from './vaults.ts'
 import { WebdavServers, type WebdavSession, type WebdavSettings } from './webdav.ts'
 
 export interface MountSettings {
@@ -63,6 +64,8 @@ export class MountedTree {
   readonly #kinds = new Map<Name, VolumeRecord['kind']>()
   /** WebDAV servers of this tree. */
   readonly webdav: WebdavServers
+  /** The vaults that are open; the others are no volumes of the tree. */
+  readonly vaults: Vaults
   #session: TreeSession | undefined
   #ground: CloudGround | undefined
 
@@ -87,6 +90,7 @@ export class MountedTree {
     this.#log = options.log
     this.settings = options.settings
     this.#tree = new Tree({ log: options.log })
+    this.vaults = new Vaults({ library: options.library, index: options.index, log: options.log }, this.#tree)
     this.webdav = new WebdavServers({
       tree: this.#tree,
       index: options.index,
@@ -141,7 +145,8 @@ export class MountedTree {
   async attach(record: VolumeRecord): Promise<void> {
     if (record.kind === 'location') this.#attachLocation(record)
     else if (record.kind === 'cloud') await this.#attachCloud(record)
-    else this.#log.warning(`the volume "${record.name}" is of a kind (${record.kind}) that this version can't show`)
+    else if (record.kind !== 'vault')
+      this.#log.warning(`the volume "${record.name}" is of a kind (${record.kind}) that this version can't show`)
   }
 
   #attachLocation(record: VolumeRecord): void {
@@ -212,7 +217,7 @@ export class MountedTree {
   }
 
   volume(id: number): Volume | undefined {
-    return this.#locations.get(id) ?? this.#clouds.get(id)
+    return this.#locations.get(id) ?? this.#clouds.get(id) ?? this.vaults.get(id)?.volume
   }
 
   /** Why a volume that is not in the tree could not be opened. */
@@ -230,6 +235,7 @@ export class MountedTree {
     this.#locations.clear()
     this.#clouds.clear()
     await this.webdav.close()
+    await this.vaults.end()
     await this.#tree.close()
     const ground = this.#ground
     this.#ground = undefined

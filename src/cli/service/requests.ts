@@ -9,6 +9,7 @@ import type { BucketKeys } from '../../library/secrets.ts'
 import type { Name, ScanProgress, VolumeStatus } from '../../vfs/contract.ts'
 import type { DifferenceKind } from '../../vfs/volumes/location/verify.ts'
 import type { LimitChanges, Limits } from './limits.ts'
+import type { VaultRequests } from './vault-requests.ts'
 import type { WebdavSettings } from './webdav.ts'
 
 export interface LocationInfo {
@@ -164,7 +165,7 @@ export type VerifyUpdate =
   | { readonly location: Name; readonly scanning: number }
   | { readonly skipped: Name; readonly reason: string }
 
-export interface Requests {
+export interface Requests extends VaultRequests {
   status: { readonly arguments: Record<string, never>; readonly update: never; readonly result: LibraryStatus }
   unmount: {
     readonly arguments: { readonly lazy: boolean; readonly mountpoint?: string; readonly wait: boolean }

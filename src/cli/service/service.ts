@@ -10,6 +10,7 @@ import type { Index } from '../../index/contract.ts'
 import type { Library } from '../../library/library.ts'
 import type { Log } from '../../log.ts'
 import type { Name } from '../../vfs/contract.ts'
+import { NO_SECRETS, type SecretExchange, type Secrets, wipe } from '../control/secrets.ts'
 import { CommandError } from '../exit-codes.ts'
 import type { MountedTree } from './mounted-tree.ts'
 import type { RequestArguments, RequestName, RequestResult, RequestUpdate } from './requests.ts'
@@ -21,10 +22,14 @@ export interface Service {
   readonly log: Log
   /** The tree and its mount, in the daemon. */
   readonly mounted: MountedTree | undefined
+  /** Where secrets come over a socket: what opens them. */
+  readonly exchange?: SecretExchange
 }
 
 export interface HandlerContext<N extends RequestName> {
   readonly signal: AbortSignal
+  /** What came beside the arguments; wiped once the request is answered. */
+  readonly secrets: Secrets
   update(value: RequestUpdate<N>): Promise<void>
 }
 
@@ -56,21 +61,46 @@ const HANDLERS: { readonly [N in RequestName]: () => Promise<Handler<N>> } = {
   'sync.wait': async () => (await import('./upload-queue.ts')).syncWait,
   'sync.retry': async () => (await import('./upload-queue.ts')).syncRetry,
   limits: async () => (await import('./limits.ts')).limits,
+  'secret.key': async () => (await import('./vault-verbs.ts')).offerSecretKey,
+  'vault.create': async () => (await import('./vault-verbs.ts')).createVault,
+  'vault.add': async () => (await import('./vault-verbs.ts')).addVault,
+  'vault.remove': async () => (await import('./vault-verbs.ts')).removeVault,
+  'vault.list': async () => (await import('./vault-verbs.ts')).listVaults,
+  'vault.open': async () => (await import('./vault-verbs.ts')).openVault,
+  'vault.set': async () => (await import('./vault-verbs.ts')).setVault,
+  'vault.close': async () => (await import('./vault-verbs.ts')).closeVault,
+  'vault.slots': async () => (await import('./vault-slots.ts')).vaultSlots,
+  'vault.slot': async () => (await import('./vault-slots.ts')).changeSlot,
+  'vault.info': async () => (await import('./vault-work.ts')).vaultInfo,
+  'vault.check': async () => (await import('./vault-work.ts')).checkVault,
+  'vault.gc': async () => (await import('./vault-work.ts')).collectVault,
+  'vault.snapshot': async () => (await import('./vault-work.ts')).snapshotVault,
+  'vault.snapshots': async () => (await import('./vault-work.ts')).vaultSnapshots,
+  'vault.prune': async () => (await import('./vault-work.ts')).pruneVault,
   'index.verify': async () => (await import('./verify.ts')).verify,
   'webdav.start': async () => (await import('./webdav-start.ts')).startWebdav,
 }
 
-/** Answers one request. Whatever `name` and `given` hold, the outcome is a result or a thrown error. */
+/**
+ * Answers one request. Whatever `name` and `given` hold, the outcome is a result or a thrown error. `secrets` are those of a
+ * caller in this process, who wipes them; what came over a socket is opened, and wiped, here.
+ */
 export async function answer(
   service: Service,
   name: string,
   given: Readonly<Record<string, unknown>>,
-  context: { readonly signal: AbortSignal; update(value: unknown): Promise<void> },
+  context: { readonly signal: AbortSignal; readonly secrets?: Secrets; update(value: unknown): Promise<void> },
 ): Promise<unknown> {
   if (!Object.hasOwn(HANDLERS, name))
     throw new CommandError('daemon', `the running daemon does not know the request "${name}"; was it started by another version?`)
   const handler = (await HANDLERS[name as RequestName]()) as Handler<RequestName>
-  return await handler.handle(service, handler.parse(new Arguments(given)), context)
+  const { secrets, ...plain } = given
+  const opened = secrets !== undefined && service.exchange ? service.exchange.open(secrets) : NO_SECRETS
+  try {
+    return await handler.handle(service, handler.parse(new Arguments(plain)), { ...context, secrets: context.secrets ?? opened })
+  } finally {
+    wipe(opened)
+  }
 }
 
 const NAME_LIMIT_BYTES = 70_000
@@ -119,6 +149,14 @@ export class Arguments {
   text(key: string): string {
     const value = this.optionalText(key)
     if (value === undefined) throw new CommandError('daemon', `the request lacks "${key}"`)
+    return value
+  }
+
+  optionalNumber(key: string): number | undefined {
+    const value = this.#given[key]
+    if (value === undefined || value === null) return undefined
+    if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0)
+      throw new CommandError('daemon', `the request's "${key}" is not a number`)
     return value
   }
 
