@@ -107,6 +107,8 @@ export class Commits {
     await this.#checkpoint
     try {
       if (!this.failure) this.commit('none')
+      // That may have begun one.
+      await this.#checkpoint
       this.#options.writer.end()
       writeLastSeen(this.#options.vault, this.#options.workDirectory, this.#options.writer.position)
     } finally {

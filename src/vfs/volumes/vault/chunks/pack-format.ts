@@ -12,6 +12,7 @@
  *   32      32    salt of the pack's space, purpose `vault packs`, parent: the master key
  *   64      16    tag: an empty piece at position 0; place: bytes 0..63, then the vault id
  *   80            chunks, without gaps
+ * What is at 0..9 and 32..79 stays there in all versions to come, so that a newer one is told from a damaged one.
  *
  * The position of a piece in the space is its byte offset in the pack. A chunk is stored raw, in frames: pieces of 32,768 bytes
  * of it each (the last one less); or compressed by zstd, in one piece. Place of a piece:
@@ -62,13 +63,13 @@ export function openPack(vault: VaultIdentity, id: Buffer, header: Buffer): Open
   const subject = { operation: 'read', subject: packBlob(id) }
   if (header.length < PACK_HEADER_BYTES || !header.subarray(0, 8).equals(MAGIC))
     throw new FsError('damaged', 'a pack has no header', subject)
-  const version = header.readUInt16LE(8)
-  if (version > VERSION)
-    throw new FsError('not-supported', `a pack of the vault has version ${version}, this program knows ${VERSION}`, subject)
   const space = new OpeningSpace(vault.master, 'vault-packs', header.subarray(32, SEALED_FROM))
   const tag = header.subarray(SEALED_FROM, PACK_HEADER_BYTES)
   if (!header.subarray(16, 32).equals(id) || !space.open(0, headerPlace(vault, header), tag))
     throw new FsError('damaged', "a pack's header is damaged", subject)
+  const version = header.readUInt16LE(8)
+  if (version > VERSION)
+    throw new FsError('not-supported', `a pack of the vault has version ${version}, this program knows ${VERSION}`, subject)
   return space
 }
 

@@ -16,6 +16,7 @@
  *   64      16    tag: an empty piece at position 0; place: bytes 0..63, then the vault id
  *   80            frames: 4 bytes length of the piece, then the piece, at the position of the frame's number (from 1); place:
  *                 `vcheck` and zeros to 8, vault id 16, number of the checkpoint 8, number of the frame 8, length 4
+ * What is at 0..9 and 32..79 stays there in all versions to come.
  *   plaintext of a frame: rows (forms in log/bytes.ts): number of the table, then its columns. A column: 0 nothing; 1 and a
  *   signed number; 2 and a name (text, one character a byte); 3 and bytes. The last frame: table number 255, the number of
  *   frames before it, the position in the log (64 bytes, log-format.ts).
@@ -216,11 +217,11 @@ function* checkpointFrames(vault: VaultIdentity, store: VaultStore, number: numb
   const name = checkpointBlob(number)
   const header = Buffer.alloc(HEADER_BYTES)
   if (store.read(name, 0, header) < HEADER_BYTES || !header.subarray(0, 8).equals(MAGIC)) throw damaged(number, 'it has no header')
+  const space = new OpeningSpace(vault.master, 'vault-checkpoint', header.subarray(32, SEALED_FROM))
+  if (!space.open(0, headerPlace(vault, header), header.subarray(SEALED_FROM))) throw damaged(number, 'its header is damaged')
   const version = header.readUInt16LE(8)
   if (version > VERSION) throw new FsError('not-supported', `a checkpoint has version ${version}, this program knows ${VERSION}`)
-  const space = new OpeningSpace(vault.master, 'vault-checkpoint', header.subarray(32, SEALED_FROM))
-  if (!space.open(0, headerPlace(vault, header), header.subarray(SEALED_FROM)) || Number(header.readBigUInt64LE(16)) !== number)
-    throw damaged(number, 'its header is damaged')
+  if (Number(header.readBigUInt64LE(16)) !== number) throw damaged(number, 'this is another checkpoint')
   const place = new FramePlace(vault.vaultId, number)
   const size = Buffer.alloc(4)
   for (let at = HEADER_BYTES, frame = 1; store.read(name, at, size) === 4; frame++) {

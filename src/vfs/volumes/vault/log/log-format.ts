@@ -14,6 +14,7 @@
  *   64      32    salt of the segment's space, purpose `vault log`, parent: the master key
  *   96      16    tag: an empty piece at position 0; place: bytes 0..95, then the vault id
  *   112           records, without gaps
+ * What is at 0..9 and 64..111 stays there in all versions to come, so that a newer one is told from a damaged one.
  *
  * Record:
  *   0       4     length of the sealed piece, tag and all
@@ -106,11 +107,11 @@ export function openSegment(
 ): { readonly space: OpeningSpace; readonly header: SegmentHeader } {
   const damaged = (what: string) => new FsError('damaged', `${segmentBlob(number)}: ${what}`)
   if (header.length < SEGMENT_HEADER_BYTES || !header.subarray(0, 8).equals(MAGIC)) throw damaged('no header')
-  const version = header.readUInt16LE(8)
-  if (version > VERSION) throw new FsError('not-supported', `the vault's log has version ${version}, this program knows ${VERSION}`)
   const space = new OpeningSpace(vault.master, 'vault-log', header.subarray(64, SEALED_FROM))
   const place = Buffer.concat([header.subarray(0, SEALED_FROM), vault.vaultId])
   if (!space.open(0, place, header.subarray(SEALED_FROM, SEGMENT_HEADER_BYTES))) throw damaged('the header is damaged')
+  const version = header.readUInt16LE(8)
+  if (version > VERSION) throw new FsError('not-supported', `the vault's log has version ${version}, this program knows ${VERSION}`)
   if (Number(header.readBigUInt64LE(16)) !== number) throw damaged('this is another segment')
   return { space, header: { number, sequence: Number(header.readBigUInt64LE(24)), chain: Buffer.from(header.subarray(32, 64)) } }
 }
