@@ -16,7 +16,7 @@ import { LogFile } from '../../sqlite/log-file.ts'
 import type { Ino } from '../../vfs/contract.ts'
 import { ACTION_COLUMNS, actionColumns, encodeExpected, STATE, touchedKeys, type WorkRow, workOf } from './rows.ts'
 import { migrate } from './schema.ts'
-import type { Action, Expected, QueueCounts, StoredResult, Work, WorkId } from './work.ts'
+import { type Action, type Expected, HELD_MS, type QueueCounts, type StoredResult, type Work, type WorkId } from './work.ts'
 
 export interface JournalOptions {
   /** Of the database file. */
@@ -123,13 +123,25 @@ export class Journal {
       const row = this.#statements.get.get(id)
       if (!row) return
       this.#statements.stored.run(JSON.stringify(result), id)
-      this.#passOn(row, encodeExpected(result.etag === undefined ? 'absent' : { etag: result.etag }))
+      this.#passOn(row, leftBy(result))
     })
   }
 
   /** Not now: once more at `dueMs`, or (failed) when somebody says so. */
   postpone(id: WorkId, dueMs: number, error: string, failed: boolean): void {
     this.#write(() => this.#statements.postpone.run({ id, dueMs, error, state: failed ? STATE.failed : STATE.queued }))
+  }
+
+  /** Not before `letGo`, or the next start: somebody here still needs what it takes away. */
+  hold(id: WorkId): void {
+    this.#write(() => this.#statements.due.run(HELD_MS, id))
+  }
+
+  /** What is held may be done. */
+  letGo(id: WorkId): void {
+    this.#write(() => {
+      if (this.#statements.get.get(id)?.due_ms === HELD_MS) this.#statements.due.run(0, id)
+    })
   }
 
   /**
@@ -165,9 +177,16 @@ export class Journal {
     this.#write(() => {
       const row = this.#statements.get.get(id)
       if (!row) return
-      if (row.state !== STATE.stored) this.#passOn(row, row.expected)
+      // Also of what is stored: more may have been queued since, which expects what this left.
+      const left = row.state === STATE.stored ? leftBy(workOf(row).result) : row.expected
+      this.#passOn(row, left)
       this.#statements.remove.run(id)
     })
+  }
+
+  /** Whether there is any, also held. */
+  hasWork(volume: number): boolean {
+    return this.#read(() => this.#statements.any.get(volume)) !== undefined
   }
 
   counts(volume: number): QueueCounts {
@@ -269,6 +288,11 @@ export class Journal {
   }
 }
 
+/** What is on the key when that was done. */
+function leftBy(result: StoredResult | undefined): string {
+  return encodeExpected(result?.etag === undefined ? 'absent' : { etag: result.etag })
+}
+
 function journalError(error: unknown): unknown {
   const mapped = databaseError(error, 'journal')
   return mapped instanceof FsError && mapped.kind === 'busy'
@@ -312,6 +336,8 @@ function prepare(database: Database) {
          source_expected = CASE WHEN source = @key AND source_expected = 'own' THEN @left ELSE source_expected END
        WHERE id = @id`,
     ),
+    any: one('SELECT 1 FROM work WHERE volume = ? LIMIT 1'),
+    due: one('UPDATE work SET due_ms = ? WHERE id = ?'),
     // An upload in parts that was begun goes on where it was.
     postpone: one(
       'UPDATE work SET state = CASE WHEN state = 2 THEN 2 WHEN @state = 0 AND upload_id IS NOT NULL THEN 1 ELSE @state END, due_ms = @dueMs, error = @error, attempts = attempts + 1 WHERE id = @id',
@@ -328,7 +354,7 @@ function prepare(database: Database) {
     remove: one('DELETE FROM work WHERE id = ?'),
     forget: one('DELETE FROM work WHERE volume = ?'),
     counts: one<{ state: number; count: number; bytes: number }>(
-      'SELECT state, count(*) AS count, sum(CASE WHEN kind = 1 THEN size ELSE 0 END) AS bytes FROM work WHERE volume = ? GROUP BY state',
+      `SELECT state, count(*) AS count, sum(CASE WHEN kind = 1 THEN size ELSE 0 END) AS bytes FROM work WHERE volume = ? AND due_ms < ${HELD_MS} GROUP BY state`,
     ),
     list: one<WorkRow>(
       'SELECT id, volume, node, kind, state, key, expected, source, source_expected, size, attributes, base, write_id, attempts, due_ms, error, upload_id, part_bytes, result, created_ms, NULL AS root FROM work WHERE volume = ? ORDER BY id LIMIT ?',

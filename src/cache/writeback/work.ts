@@ -29,6 +29,9 @@ export type WorkId = number
  */
 export type Expected = 'any' | 'absent' | 'own' | { readonly etag: ETag }
 
+/** `dueMs` of work that waits for somebody here, and not for its time: it isn't counted as waiting. */
+export const HELD_MS = 2 ** 52
+
 interface Common {
   readonly volume: number
   /** The node it is about; 0 for none. Conflicts carry all work of a node along. */

@@ -143,7 +143,10 @@ export class CloudVolume implements Volume {
     })
     this.#core = core
     this.rootIno = core.rootIno
-    this.#contents = new Contents(core)
+    this.#contents = new Contents(core, (ino, signal) => {
+      const running = journal.ofNode(record.id, ino).find(work => this.#engine.isRunning(work.id))
+      return running && this.#engine.done(running.id, signal)
+    })
     const host = new CloudHost(core, this.#contents)
     this.#engine = new WritebackEngine({
       volume: record.id,

@@ -12,7 +12,7 @@ import { decodeRoot } from '../../../cache/staging/format.ts'
 import type { PutAction, Work } from '../../../cache/writeback/work.ts'
 import type { Attributes, Ino } from '../../contract.ts'
 import type { CloudCore } from './core.ts'
-import { OpenNode } from './open-node.ts'
+import { OpenNode, type OwnWork } from './open-node.ts'
 
 /** Larger contents are fetched again when they are read. */
 const SEED_LIMIT_BYTES = 64 * 2 ** 20
@@ -25,8 +25,11 @@ export class Contents {
   readonly #seeding = new Set<Promise<void>>()
   #isStopped = false
 
-  constructor(core: CloudCore) {
+  readonly #ownWork: OwnWork
+
+  constructor(core: CloudCore, ownWork: OwnWork) {
     this.#core = core
+    this.#ownWork = ownWork
   }
 
   /** The node as it is now, for a handle or a change of its content. */
@@ -39,7 +42,7 @@ export class Contents {
     const puts = this.#puts(ino)
     const last = puts.at(-1)
     const remote = record && this.#core.remoteOf(record)
-    const node = new OpenNode({ attributes, remote, isDirty: false, reading, staging })
+    const node = new OpenNode({ attributes, remote, isDirty: false, reading, staging, ownWork: this.#ownWork })
     if (last) this.#resume(node, puts, last)
     open.set(ino, node)
     return node
@@ -48,7 +51,7 @@ export class Contents {
   /** A node that was just made: nothing of it is in the journal. */
   made(attributes: Attributes): OpenNode {
     const { open, reading, staging } = this.#core
-    const node = new OpenNode({ attributes, remote: undefined, isDirty: true, reading, staging })
+    const node = new OpenNode({ attributes, remote: undefined, isDirty: true, reading, staging, ownWork: this.#ownWork })
     open.set(attributes.ino, node)
     return node
   }
@@ -58,11 +61,9 @@ export class Contents {
     const { open } = this.#core
     if (open.get(node.ino) === node) open.delete(node.ino)
     const { staged } = node
-    if (staged && node.isUnlinked) {
-      // Work that was begun still reads it.
-      if (this.#rootsInUse(staged.id, node.ino).length === 0) staged.remove()
-      else if (!staged.changed) staged.park()
-    } else if (staged && !staged.changed) staged.park()
+    // Without work that needs it, it is in the bucket, or unwanted.
+    if (staged && this.#rootsInUse(staged.id, node.ino).length === 0) staged.remove()
+    else if (staged && !staged.changed) staged.park()
     node.close()
   }
 
@@ -86,7 +87,10 @@ export class Contents {
     const { action } = work
     if (action.kind !== 'put') return
     const node = this.#core.open.get(action.node)
-    const isCurrent = () => !this.#core.open.get(action.node)?.isDirty && this.#puts(action.node).length === 0
+    const isCurrent = () => {
+      const now = this.#core.open.get(action.node)
+      return !now?.isDirty && !now?.syncing && this.#puts(action.node).length === 0
+    }
     if (remote === undefined || node?.isUnlinked || !isCurrent()) {
       this.release(work)
       return

@@ -151,7 +151,11 @@ export class Details {
       return
     }
     const before = attributes.ino
-    const a = Object.assign(new Attributes(), attributes, { ino: this.#core.freshIno(), mode: S_IFLNK | 0o777, sizeBytes: target.length })
+    const a = Object.assign(new Attributes(), attributes, {
+      ino: this.#core.freshIno(),
+      mode: S_IFLNK | (attributes.mode & 0o7777),
+      sizeBytes: target.length,
+    })
     index.removeEntry(volume, link.parent, link.name)
     index.createEntry(volume, link.parent, link.name, a)
     index.objects.put({ ...record, ino: a.ino })

@@ -35,7 +35,6 @@ export class DirectoryMerge {
   /** Nothing was known of the directory: nobody needs to be told of single names. */
   readonly #isNew: boolean
   readonly #seen = new NameSet()
-  readonly #hasQueue: boolean
   #lastDirectory: { readonly segment: string; readonly ino: Ino | undefined } | undefined
   #changes = 0
 
@@ -46,8 +45,6 @@ export class DirectoryMerge {
     this.#since = options.since
     this.#startedMs = options.startedMs
     this.#isNew = this.#core.index.children(this.directory, undefined, 1).length === 0
-    const { queued, stored, failed } = this.#core.journal.counts(this.#core.volume)
-    this.#hasQueue = queued + stored + failed > 0
   }
 
   /** An object right in this directory. Answers a reason when it can't be shown. */
@@ -109,10 +106,10 @@ export class DirectoryMerge {
 
   /** Work on the key waits here, or was done since the listing was asked for: we know better. */
   #isOurs(key: string, record: ObjectRecord | undefined): boolean {
-    const { touched, index, journal, volume } = this.#core
+    const { touched, index, volume } = this.#core
     if (record?.pending || touched.isTouched(key, this.#since)) return true
     if (index.objects.pendingAt(volume, key)) return true
-    return this.#hasQueue && journal.ofKey(volume, key).length > 0
+    return this.#hasWork(key)
   }
 
   #makeFile(name: Name, listed: ListedObject): void {
@@ -177,7 +174,8 @@ export class DirectoryMerge {
   }
 
   #hasWork(key: string): boolean {
-    return this.#hasQueue && this.#core.journal.ofKey(this.#core.volume, key).length > 0
+    const { journal, volume } = this.#core
+    return journal.hasWork(volume) && journal.ofKey(volume, key).length > 0
   }
 
   /** Something below a directory is here only. */

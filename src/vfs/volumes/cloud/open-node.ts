@@ -17,6 +17,8 @@ import { Attributes, type Ino } from '../../contract.ts'
 
 export type Signal = () => AbortSignal | undefined
 
+export type OwnWork = (ino: Ino, signal: AbortSignal | undefined) => Promise<void> | undefined
+
 export class OpenNode {
   readonly ino: Ino
   attributes: Attributes
@@ -26,8 +28,11 @@ export class OpenNode {
   /** Content or attributes that the journal doesn't have. */
   isDirty: boolean
   staged: StagedFile | undefined
+  /** How many wait for the staged file to be on the disk: it stays until they are done. */
+  syncing = 0
   /** Of the staged content: which root each piece of work needs. */
   readonly roots = new Map<WorkId, number>()
+  readonly ownWork: OwnWork
   #remote: RemoteObject | undefined
   readonly #reading: ObjectReading
   readonly #staging: StagingArea
@@ -39,6 +44,8 @@ export class OpenNode {
     readonly isDirty: boolean
     readonly reading: ObjectReading
     readonly staging: StagingArea
+    /** Answers when work on the node that is being done now is in the index; undefined: there is none. */
+    readonly ownWork: OwnWork
   }) {
     this.ino = options.attributes.ino
     this.attributes = options.attributes
@@ -46,6 +53,7 @@ export class OpenNode {
     this.#remote = options.remote
     this.#reading = options.reading
     this.#staging = options.staging
+    this.ownWork = options.ownWork
   }
 
   /** The object that holds what isn't staged. */
@@ -150,6 +158,8 @@ export class FollowingReader implements BaseReader {
     } catch (error) {
       const kind = errorKind(error)
       if (kind !== 'stale' && kind !== 'not-found') throw error
+      // The bucket may have what this volume made of it already, and the index not yet.
+      if (this.#node.remote === asked) await this.#node.ownWork(this.#node.ino, signal())
       const { remote } = this.#node
       if (!remote || remote === asked) throw kind === 'stale' ? error : gone(error)
       const into = Buffer.allocUnsafe(lengthBytes)

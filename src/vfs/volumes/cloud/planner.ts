@@ -16,9 +16,6 @@ import { type Attributes, type Ino, isDirectory } from '../../contract.ts'
 import type { CloudCore } from './core.ts'
 import { contentTypeOf, metadataOf } from './metadata.ts'
 
-/** When a deletion is due that waits for the last handle. */
-const HELD_MS = 2 ** 52
-
 /** Content for a put. */
 export interface PlannedContent {
   /** Undefined: empty. */
@@ -160,7 +157,7 @@ export class Planner {
         if (key === options.keeping || this.#isLeaving(key)) continue
         const [id] = journal.enqueue([this.#deletion(0, key, etag)])
         if (!options.isOpen) continue
-        journal.postpone(id!, HELD_MS, 'it is still open', false)
+        journal.hold(id!)
         held.push(id!)
       }
       return held
@@ -181,7 +178,7 @@ export class Planner {
   /** Held deletions may take place. */
   release(held: readonly WorkId[]): void {
     const { journal } = this.#core
-    for (const id of held) if (journal.get(id)?.dueMs === HELD_MS) journal.postpone(id, 0, '', false)
+    for (const id of held) journal.letGo(id)
   }
 
   /** Takes the place of work that was never tried. */
@@ -261,7 +258,7 @@ export class Planner {
     const works = this.#onKey(key).filter(work => work.id !== except)
     const last = works.at(-1)
     if (!last) return there
-    if (last.action.kind !== 'delete' || !(this.#isUntouched(last) || last.dueMs === HELD_MS)) return 'own'
+    if (last.action.kind !== 'delete' || !this.#isUntouched(last)) return 'own'
     const { expected } = last.action
     this.#drop(last)
     // With a deletion on its way the expectation says nothing about other work before it.

@@ -68,7 +68,12 @@ export class Writer {
   async fsync(node: OpenNode, signal: Signal): Promise<void> {
     this.save(node)
     const { journal, index, settings } = this.#core
-    await Promise.all([node.staged?.sync(), journal.durable(), index.durable()])
+    node.syncing++
+    try {
+      await Promise.all([node.staged?.sync(), journal.durable(), index.durable()])
+    } finally {
+      node.syncing--
+    }
     if (settings.writeThrough && !node.isUnlinked) await this.uploaded(node.ino, signal())
   }
 
