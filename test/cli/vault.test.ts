@@ -5,7 +5,7 @@ import test, { type ExecutionContext } from 'ava'
 import { EXIT_CODES } from '../../src/cli/exit-codes.ts'
 import { isRunning, type Outcome, Sandbox, until } from './sdmount.ts'
 
-const onLinux = process.platform === 'linux' ? test : test.skip
+const onLinux = process.platform === 'linux' ? test.serial : test.serial.skip
 const MINUTE_MS = 60_000
 
 class World extends Sandbox {
