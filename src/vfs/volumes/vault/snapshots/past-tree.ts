@@ -1,7 +1,7 @@
 /**
  * `.snapshots/`: the vault as it was, for reading.
  *
- * Owns: numbers of past nodes (in the upper half of the slot; they hold while a front end refers to them, not longer) and the
+ * Owns: numbers of past nodes (in the upper half of the slot; they hold while a front end refers to them, and a while longer) and the
  * operations on them. Must stay true: nothing here changes anything; a number of a snapshot that was removed is stale.
  */
 import { FsError } from '../../../../errors.ts'
@@ -35,6 +35,7 @@ export const SNAPSHOTS_NAME = '.snapshots'
 /** Local numbers from here on are past nodes; the first is `.snapshots` itself. */
 export const FIRST_PAST = 2 ** 39
 const TTL_MS = 60_000
+const NUMBERS_LIMIT = 50_000
 
 interface PastNode {
   /** 0: `.snapshots` itself. */
@@ -82,10 +83,7 @@ export class PastTree {
     const number = ino - this.#base
     const past = this.#byNumber.get(number)
     if (!past || number === FIRST_PAST) return
-    past.uses -= count
-    if (past.uses > 0) return
-    this.#byNumber.delete(number)
-    this.#byKey.delete(`${past.snapshot}:${past.node}`)
+    past.uses = Math.max(0, past.uses - count)
   }
 
   getattr(ino: Ino): AttributesReply {
@@ -198,10 +196,21 @@ export class PastTree {
       number = ++this.#last
       this.#byKey.set(key, number)
       this.#byNumber.set(number, { snapshot, node, uses: 0 })
+      if (this.#byNumber.size > NUMBERS_LIMIT) this.#shrink(number)
     }
     this.#byNumber.get(number)!.uses++
     const ino = this.#base + number
     return { attributes: this.#attributes(ino, snapshot, node), generation: 1, entryTtlMs: TTL_MS, attributeTtlMs: TTL_MS }
+  }
+
+  /** Lets go of the oldest numbers that nobody refers to. */
+  #shrink(newest: number): void {
+    for (const [number, past] of this.#byNumber) {
+      if (past.uses > 0 || number === newest) continue
+      this.#byNumber.delete(number)
+      this.#byKey.delete(`${past.snapshot}:${past.node}`)
+      if (this.#byNumber.size <= NUMBERS_LIMIT / 2) return
+    }
   }
 
   #attributes(ino: Ino, snapshot: number, id: NodeId): Attributes {

@@ -30,6 +30,8 @@ export async function collect(parts: VaultParts, signal: AbortSignal, progress: 
   commits.commit('chunk')
   const sizes = new Map(store.list('packs/').map(({ name, sizeBytes }) => [name, sizeBytes]))
   const result = { freedBytes: 0, chunks: await dropDead(parts, signal), packs: 0, movedBytes: 0 }
+  const active = extents.packs().find(pack => pack.id === chunks.writer.active?.id)
+  if (active && isMostlyDead(active)) chunks.writer.finish()
   const packs = worthIt(extents.packs().filter(pack => pack.id !== chunks.writer.active?.id))
   let uncommitted = 0
   let gone: PackRow[] = []
@@ -96,7 +98,11 @@ async function dropDead(parts: VaultParts, signal: AbortSignal): Promise<number>
 /** Dead by half, or small while there are other small ones. */
 function worthIt(packs: readonly PackRow[]): PackRow[] {
   const small = packs.filter(pack => pack.live < SMALL_BYTES)
-  return packs.filter(pack => pack.live * 2 <= pack.total || (small.length > 8 && pack.live < SMALL_BYTES))
+  return packs.filter(pack => isMostlyDead(pack) || (small.length > 8 && pack.live < SMALL_BYTES))
+}
+
+function isMostlyDead(pack: PackRow): boolean {
+  return pack.live * 2 <= pack.total
 }
 
 /** Seals what lives in a pack anew; answers the bytes, or undefined where the pack has to stay. */
