@@ -232,3 +232,36 @@ test.serial("nodes and references don't pile up", async t => {
   }
   t.is(volume.nodeCount, 1)
 })
+
+test.serial('a thread that fails is started again; what it had open says so', async t => {
+  const opened = await openDeferred()
+  t.teardown(() => opened.dispose())
+  const { volume, becomes } = opened
+  await becomes('online')
+  const { entry, file } = await volume.create(context, volume.rootIno, 'a', 0o644, O_RDWR)
+  await file.write(context, 0, Buffer.from('kept'), {})
+  volume.failForTest()
+  t.is(await kindOf(() => file.read(context, 0, Buffer.alloc(10))), 'io')
+  t.is(await kindOf(() => file.read(context, 0, Buffer.alloc(10))), 'io')
+  await file.release()
+  await becomes('online')
+  const again = await volume.open(context, entry.attributes.ino, O_RDONLY)
+  t.is(String(await again.read(context, 0, Buffer.alloc(10))), 'kept')
+  await again.release()
+})
+
+hanging('the index can be compared with a folder, and the comparison ends when it hangs', async t => {
+  const { volume, server } = await world(t)
+  const request = {
+    leftOut: [],
+    signal: new AbortController().signal,
+    settleMs: 1_500,
+    difference: async (path: string, kind: string) => {
+      t.fail(`${path}: ${kind}`)
+    },
+    progress: async () => {},
+  }
+  t.is(await volume.verify(request), 4)
+  server.stop()
+  t.is(await kindOf(() => volume.verify(request)), 'offline')
+})

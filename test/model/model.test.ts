@@ -133,15 +133,17 @@ const regressions: Record<string, readonly Operation[]> = {
 for (const [title, run] of Object.entries(inProcess))
   for (const [name, operations] of Object.entries(regressions)) test.serial(`${title}: ${name}`, t => runOperations(t, operations, run))
 
-for (const [title, asUser, passthrough] of [
-  ['root, passthrough', 'root', true],
-  ['root, no passthrough', 'root', false],
-  ['ordinary user', 'sdmount-test', false],
+for (const [title, asUser, passthrough, drive] of [
+  ['root, passthrough', 'root', true, 'direct'],
+  ['root, no passthrough', 'root', false, 'direct'],
+  ['root, a thread of its own', 'root', false, 'deferred'],
+  ['ordinary user', 'sdmount-test', false, 'direct'],
+  ['ordinary user, a thread of its own', 'sdmount-test', false, 'deferred'],
 ] as const) {
   const why = whyNoMount(asUser)
   const declared = why ? test.skip : test.serial
   declared(`a location through a mount (${title}) does what the model says${why ? ` (${why})` : ''}`, async t => {
-    const mount = await mountTemporary({ asUser, passthrough })
+    const mount = await mountTemporary({ asUser, passthrough, drive })
     let count = 0
     const make = (): MadeSubject => {
       const name = `root${++count}`

@@ -11,8 +11,8 @@ import { mountFuse } from '../../src/fs/fuse/session.ts'
 import type { Index } from '../../src/index/contract.ts'
 import { createLog } from '../../src/log.ts'
 import { Tree } from '../../src/vfs/tree.ts'
-import { type Location, openLocation } from '../../src/vfs/volumes/location/location.ts'
-import { verifyLocation } from '../../src/vfs/volumes/location/verify.ts'
+import { openChosenLocation } from '../../src/vfs/volumes/location/deferred/choose.ts'
+import type { LocationVolume } from '../../src/vfs/volumes/location/location.ts'
 import { openTestIndex } from './test-index.ts'
 
 export interface MountOrder {
@@ -24,6 +24,8 @@ export interface MountOrder {
   readonly readOnly: boolean
   readonly allowOther: boolean
   readonly passthrough: boolean
+  /** Who asks the folders: the mounting thread, or one for each. */
+  readonly drive: LocationVolume['drive']
   readonly options: readonly string[]
 }
 
@@ -66,10 +68,10 @@ async function serve(order: MountOrder): Promise<void> {
   const log = createLog(line => process.stderr.write(line), process.env.SDMOUNT_TEST_LOG === 'debug' ? 'debug' : 'warning')
   const index = await openTestIndex(order.indexDirectory, log)
   const tree = new Tree({ log })
-  const locations: Location[] = []
+  const locations: LocationVolume[] = []
   for (const { name, path } of order.folders) {
-    const record = index.volumes().find(volume => volume.name === name) ?? index.addVolume('location', name, { path })
-    const location = openLocation({
+    const record = index.volumes().find(volume => volume.name === name) ?? index.addVolume('location', name, { path, drive: order.drive })
+    const location = openChosenLocation({
       record,
       index,
       log,
@@ -122,16 +124,12 @@ function memoryInUse(): MountMemory {
 }
 
 /** Waits for the scan, then compares the index with the disk: the differences, a line each. */
-async function verify(index: Index, locations: readonly Location[], order: MountOrder): Promise<string[]> {
+async function verify(index: Index, locations: readonly LocationVolume[], order: MountOrder): Promise<string[]> {
   const differences: string[] = []
   const signal = AbortSignal.timeout(SCAN_MS)
   for (const location of locations) {
     while (location.status().state === 'scanning') await sleep(50, undefined, { signal })
-    const record = index.volumes().find(volume => volume.id === location.id)
-    if (!record) throw new Error('a location without its record')
-    await verifyLocation({
-      record,
-      index,
+    await location.verify({
       leftOut: [order.mountpoint],
       signal,
       settleMs: SETTLE_MS,

@@ -21,6 +21,8 @@ export interface TestMountOptions {
   readonly asUser?: Mounter
   /** Let the kernel read and write the folders itself (root only). Default: yes. */
   readonly passthrough?: boolean
+  /** Who asks the folders. Default: the mounting thread; the variable SDMOUNT_TEST_DRIVE says otherwise. */
+  readonly drive?: MountOrder['drive']
   /** How many folders are mounted. Default 1. */
   readonly locations?: number
   /** Default: yes for root, no for an ordinary user. */
@@ -126,7 +128,7 @@ export class TestMount {
 
   /** Whether the kernel may read and write the folders itself. */
   get passthrough(): boolean {
-    return this.#mounter === 'root' && this.#options.passthrough !== false
+    return this.#mounter === 'root' && this.#options.passthrough !== false && this.#drive === 'direct'
   }
 
   get pid(): number | undefined {
@@ -136,6 +138,10 @@ export class TestMount {
   /** What the mounting process wrote to its log. */
   get log(): string {
     return this.#errors
+  }
+
+  get #drive(): MountOrder['drive'] {
+    return this.#options.drive ?? (process.env.SDMOUNT_TEST_DRIVE === 'deferred' ? 'deferred' : 'direct')
   }
 
   #make(name: string): string {
@@ -154,6 +160,7 @@ export class TestMount {
       readOnly: options.readOnly ?? false,
       allowOther: options.allowOther ?? this.#mounter === 'root',
       passthrough: options.passthrough ?? true,
+      drive: this.#drive,
       options: options.options ?? [],
     }
     const child = this.#spawn()

@@ -4,7 +4,7 @@
  */
 import { FsError } from '../../errors.ts'
 import type { VolumeRecord } from '../../index/contract.ts'
-import { verifyLocation } from '../../vfs/volumes/location/verify.ts'
+import { type VerifyRequest, verifyLocation } from '../../vfs/volumes/location/verify.ts'
 import { CommandError } from '../exit-codes.ts'
 import { sleep } from '../sleep.ts'
 import { findLocation, locations } from './locations.ts'
@@ -34,9 +34,7 @@ export const verify: Handler<'index.verify'> = {
       const done = checked
       let toldAtMs = 0
       try {
-        checked += await verifyLocation({
-          record,
-          index: service.index,
+        const request: VerifyRequest = {
           leftOut: leftOut(service.library.paths, service.mounted?.settings.mountpoint),
           signal: context.signal,
           settleMs: service.mounted ? SETTLE_MS : 0,
@@ -49,7 +47,10 @@ export const verify: Handler<'index.verify'> = {
             toldAtMs = Date.now()
             await context.update({ location: record.name, checked: done + now })
           },
-        })
+        }
+        // The location itself knows whether its filesystem may be asked from here.
+        const location = service.mounted?.location(record.id)
+        checked += await (location ? location.verify(request) : verifyLocation({ ...request, record, index: service.index }))
       } catch (error) {
         if (context.signal.aborted) throw new CommandError('interrupted', 'interrupted')
         if (!(error instanceof FsError) || error.kind !== 'offline') throw error

@@ -44,6 +44,7 @@ import type { LocationNode } from './node.ts'
 import { getattrOffline, lookupOffline, offlineDirectory } from './offline.ts'
 import { LocationDirectory } from './open-directory.ts'
 import { LocationFile } from './open-file.ts'
+import { type VerifyRequest, verifyLocation } from './verify.ts'
 
 /** Missing names in folders that are watched are believed for long: the watch tells when they appear. */
 const WATCHED_NEGATIVE_TTL_MS = 60_000
@@ -69,6 +70,8 @@ export interface LocationVolume extends Volume {
   readonly nodeCount: number
   /** Scans again, all of it or the folder at `path` below the root. */
   rescan(path?: Name): void
+  /** Compares the index with the folder: how many entries were compared. Throws 'offline' when it is away. */
+  verify(request: VerifyRequest): Promise<number>
 }
 
 /** Opens a location. It is usable at once; scanning and watching begin by themselves, in the background. */
@@ -87,12 +90,14 @@ export class Location implements LocationVolume {
   readonly #follower: Follower
   readonly #readOnly: boolean
   readonly #index: LocationIndex
+  readonly #record: VolumeRecord
   readonly #routeSlot: (slot: number, volume: Volume) => void
 
   constructor(options: LocationOptions) {
     const settings = options.record.settings as unknown as LocationSettings
     this.id = options.record.id
     this.#index = options.index
+    this.#record = options.record
     this.#routeSlot = options.routeSlot
     this.rootIno = options.index.slot(this.id, '') * SLOT_SIZE + 1
     this.#readOnly = options.readOnly ?? false
@@ -135,6 +140,10 @@ export class Location implements LocationVolume {
   /** Scans again, all of it or the folder at `path` below the root. */
   rescan(path?: Name): void {
     this.#follower.rescan(path)
+  }
+
+  verify(request: VerifyRequest): Promise<number> {
+    return verifyLocation({ ...request, record: this.#record, index: this.#index })
   }
 
   /** Front ends are to ask again for all that they were told. */

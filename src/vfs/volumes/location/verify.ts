@@ -11,11 +11,12 @@
  */
 import { setTimeout as timer } from 'node:timers/promises'
 import { FsError } from '../../../errors.ts'
-import type { Index, LocationSettings, VolumeRecord } from '../../../index/contract.ts'
+import type { LocationSettings, VolumeRecord } from '../../../index/contract.ts'
 import { ENOENT, ENOTDIR, errnoError } from '../../../sys/errno.ts'
 import { O_DIRECTORY, O_NOFOLLOW, O_PATH, O_RDONLY } from '../../../sys/flags.ts'
 import { AT_FDCWD, type Linux, linux, StatxBuffer } from '../../../sys/linux.ts'
 import { type Attributes, type Ino, isDirectory, type Name, SLOT_SIZE } from '../../contract.ts'
+import type { LocationIndex } from './location-index.ts'
 import { Control, Descriptors } from './observer/control.ts'
 import { Mounts } from './observer/mounts.ts'
 
@@ -29,7 +30,7 @@ const PIECE_BYTES = 3_500
 
 export interface VerifyOptions {
   readonly record: VolumeRecord
-  readonly index: Index
+  readonly index: Pick<LocationIndex, 'slot' | 'children'>
   /** Paths that the location doesn't enter. */
   readonly leftOut: readonly Name[]
   readonly signal: AbortSignal
@@ -47,6 +48,9 @@ interface Found {
   readonly kind: DifferenceKind
   readonly detail: string
 }
+
+/** What is compared, by a location that knows its own record and index. */
+export type VerifyRequest = Omit<VerifyOptions, 'record' | 'index'>
 
 /** Compares the whole location: how many entries were compared. Throws 'offline' when its folder is away. */
 export async function verifyLocation(options: VerifyOptions): Promise<number> {

@@ -29,6 +29,7 @@ import {
   type VolumeTraits,
 } from '../../../contract.ts'
 import type { LocationOptions, LocationVolume } from '../location.ts'
+import type { VerifyRequest } from '../verify.ts'
 import { Drive, silent } from './drive.ts'
 import { FromIndex } from './from-index.ts'
 import { DeferredDirectory, DeferredFile } from './open-nodes.ts'
@@ -117,6 +118,15 @@ export class DeferredLocation implements LocationVolume {
 
   rescan(path?: Name): void {
     this.#drive?.rescan(path)
+  }
+
+  async verify(request: VerifyRequest): Promise<number> {
+    return this.#answering.verify(request)
+  }
+
+  /** For tests: the thread fails. */
+  failForTest(): void {
+    this.#drive?.failForTest()
   }
 
   idle(): void {

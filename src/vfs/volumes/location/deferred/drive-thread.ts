@@ -7,9 +7,11 @@
  */
 import { type MessagePort, workerData } from 'node:worker_threads'
 import { describeError } from '../../../../errors.ts'
+import type { VolumeRecord } from '../../../../index/contract.ts'
 import type { Log } from '../../../../log.ts'
-import type { Answer, Entry, OpenDirectory, OpenFile, RequestContext, VfsListener } from '../../../contract.ts'
+import type { Answer, Entry, Name, OpenDirectory, OpenFile, RequestContext, VfsListener } from '../../../contract.ts'
 import { Location } from '../location.ts'
+import { verifyLocation } from '../verify.ts'
 import {
   type Caller,
   type DirectoryRow,
@@ -44,6 +46,8 @@ class DriveThread {
   readonly #location: Location
   readonly #files = new Map<Handle, OpenFile>()
   readonly #directories = new Map<Handle, OpenDirectory>()
+  readonly #record: VolumeRecord
+  readonly #verifying = new Map<number, AbortController>()
   readonly #beat: NodeJS.Timeout
   #lastHandle = 0
   #stateSent = ''
@@ -54,6 +58,7 @@ class DriveThread {
     this.#memory = new DriveMemory(data.memory)
     this.#index = remoteIndex(data.port, data.replies, this.#memory)
     const { record, readOnly, ownMountpoints } = data.settings
+    this.#record = record
     this.#send({ kind: 'loaded' })
     this.#location = new Location({
       record,
@@ -99,6 +104,14 @@ class DriveThread {
       case 'distrust':
         this.#location.distrust()
         break
+      case 'verify':
+        void this.#verify(message.id, message.leftOut, message.settleMs)
+        break
+      case 'stop-verifying':
+        this.#verifying.get(message.id)?.abort()
+        break
+      case 'fail':
+        throw new Error('failed for a test')
       case 'close':
         void this.#close()
         break
@@ -252,7 +265,30 @@ class DriveThread {
     }
   }
 
+  async #verify(id: number, leftOut: readonly Name[], settleMs: number): Promise<void> {
+    const abort = new AbortController()
+    this.#verifying.set(id, abort)
+    let count = 0
+    let failure: unknown
+    try {
+      count = await verifyLocation({
+        record: this.#record,
+        index: this.#index,
+        leftOut,
+        settleMs,
+        signal: abort.signal,
+        difference: async (path, difference, detail) => this.#send({ kind: 'difference', id, path, difference, detail }),
+        progress: async checked => this.#send({ kind: 'checked', id, count: checked }),
+      })
+    } catch (error) {
+      failure = error
+    }
+    this.#verifying.delete(id)
+    this.#send({ kind: 'verified', id, count, error: failure === undefined ? undefined : plainError(failure) })
+  }
+
   async #close(): Promise<void> {
+    for (const verifying of this.#verifying.values()) verifying.abort()
     let failure: unknown
     try {
       await this.#location.close()

@@ -11,6 +11,7 @@ import { FsError } from '../../../../errors.ts'
 import type { Log } from '../../../../log.ts'
 import type { Ino, Name, RequestContext, VfsListener } from '../../../contract.ts'
 import type { LocationIndex } from '../location-index.ts'
+import type { VerifyRequest } from '../verify.ts'
 import { IndexService } from './index-service.ts'
 import {
   DriveMemory,
@@ -24,6 +25,7 @@ import {
   type Operations,
   type ToDrive,
 } from './protocol.ts'
+import { Verifications } from './verifications.ts'
 import { timedOut, WaitingCalls } from './waiting-calls.ts'
 
 const TICKS_IN_DEADLINE = 20
@@ -67,6 +69,7 @@ export class Drive {
   readonly #replies: MessagePort
   readonly #service: IndexService
   readonly #calls = new WaitingCalls()
+  readonly #verifications = new Verifications()
   readonly #ticker: NodeJS.Timeout
   readonly #tickMs: number
   readonly #loadTicks: number
@@ -156,6 +159,17 @@ export class Drive {
     this.#send({ kind: 'idle' })
   }
 
+  /** Compares the index with the folder; rejects 'offline' when the thread doesn't get on. */
+  verify(request: VerifyRequest): Promise<number> {
+    if (this.#isEnded || this.#isSilent) throw silent()
+    return this.#verifications.start(request, message => this.#send(message))
+  }
+
+  /** For tests: the thread fails. */
+  failForTest(): void {
+    this.#send({ kind: 'fail' })
+  }
+
   rescan(path: Name | undefined): void {
     this.#send({ kind: 'rescan', path })
   }
@@ -215,6 +229,10 @@ export class Drive {
       case 'loaded':
         this.#isLoaded = true
         return
+      case 'difference':
+      case 'checked':
+      case 'verified':
+        return this.#verifications.receive(message)
       case 'closed':
         if (message.error) this.#events.log.warning('a location could not be closed well', errorOf(message.error))
         this.#closedNow()
@@ -244,6 +262,7 @@ export class Drive {
     this.#memory.cancelled = this.#calls.last
     this.#events.silence(true)
     this.#calls.giveUpAll(timedOut)
+    this.#verifications.giveUp(silent())
   }
 
   #answersAgain(): void {
@@ -280,6 +299,7 @@ export class Drive {
     this.#isEnded = true
     this.#isClosed = true
     this.#service.close()
+    this.#verifications.giveUp(silent())
     this.#calls.end(() => new FsError('io', 'the thread of the location has ended'))
     this.#port.close()
     this.#replies.close()

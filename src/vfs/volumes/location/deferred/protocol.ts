@@ -27,6 +27,7 @@ import {
   type WriteOptions,
 } from '../../../contract.ts'
 import type { LocationIndex } from '../location-index.ts'
+import type { DifferenceKind } from '../verify.ts'
 
 /** An open file or directory in the thread. */
 export type Handle = number
@@ -140,6 +141,11 @@ export type ToDrive =
   | { readonly kind: 'rescan'; readonly path: Name | undefined }
   /** The main thread answered from the index meanwhile: front ends are to ask again. */
   | { readonly kind: 'distrust' }
+  /** The index is compared with the folder. One at a time. */
+  | { readonly kind: 'verify'; readonly id: number; readonly leftOut: readonly Name[]; readonly settleMs: number }
+  | { readonly kind: 'stop-verifying'; readonly id: number }
+  /** For tests: the thread fails. */
+  | { readonly kind: 'fail' }
   /** The location ends; what is open stays open. */
   | { readonly kind: 'close' }
   | { readonly kind: 'end' }
@@ -155,6 +161,9 @@ export type FromDrive =
   | { readonly kind: 'slot'; readonly slot: number }
   | { readonly kind: 'log'; readonly level: LogLevel; readonly message: string }
   | { readonly kind: 'state'; readonly state: DriveState }
+  | { readonly kind: 'difference'; readonly id: number; readonly path: Name; readonly difference: DifferenceKind; readonly detail: string }
+  | { readonly kind: 'checked'; readonly id: number; readonly count: number }
+  | { readonly kind: 'verified'; readonly id: number; readonly count: number; readonly error: PlainError | undefined }
   | { readonly kind: 'closed'; readonly error: PlainError | undefined }
 
 export type Reply = { readonly value: unknown } | { readonly error: PlainError }
