@@ -205,6 +205,9 @@ test('each kind of operating error comes as its errno, without a line in the log
   })
 })
 
+/** No process has this number: it was ended. */
+const GONE = 2 ** 30
+
 test('a request that waits keeps nobody else waiting, and an interrupt reaches it', async t => {
   const waits: RequestContext[] = []
   const vfs = treeWith({
@@ -214,8 +217,8 @@ test('a request that waits keeps nobody else waiting, and an interrupt reaches i
     },
   })
   await withKernel(vfs, async kernel => {
-    const first = kernel.send(P.Op.ACCESS, 1, words(0, 0))
-    const second = kernel.send(P.Op.ACCESS, 1, words(0, 0))
+    const first = kernel.send(P.Op.ACCESS, 1, words(0, 0), { pid: GONE })
+    const second = kernel.send(P.Op.ACCESS, 1, words(0, 0), { pid: GONE })
     t.is((await kernel.ask(P.Op.STATFS, 1, Buffer.alloc(0))).errno, 0)
     t.is(kernel.channel.statistics().waiting, 2)
     kernel.send(P.Op.INTERRUPT, 0, words(second))

@@ -18,6 +18,7 @@ import { linux } from '../../sys/linux.ts'
 import type { Vfs } from '../../vfs/contract.ts'
 import { type Dispatch, forget, OPERATIONS, type Operation } from './dispatch.ts'
 import { errnoOf } from './errno.ts'
+import { Interruptions } from './interruption.ts'
 import { type NegotiationWish, negotiate } from './negotiate.ts'
 import { Passthrough } from './passthrough.ts'
 import { OP_NAMES, Op, OUT_HEADER_BYTES } from './protocol.ts'
@@ -60,6 +61,7 @@ export class Channel {
   readonly #input = new RequestBuffer()
   readonly #reply = new Reply()
   readonly #waiting = new Map<number, FuseRequest>()
+  readonly #interruptions = new Interruptions()
   /** struct pollfd: descriptor, events POLLIN. */
   readonly #pollfd = Buffer.alloc(8)
   /** The same for this thread: the pool may still be looking at the other one. */
@@ -204,7 +206,8 @@ export class Channel {
       request = new FuseRequest(input)
       if (opcode === Op.FORGET || opcode === Op.BATCH_FORGET) return forget(this.#dispatch, request)
       if (opcode === Op.INTERRUPT) {
-        this.#waiting.get(input.u64(0))?.interrupt()
+        const interrupted = this.#waiting.get(input.u64(0))
+        if (interrupted) this.#interruptions.interrupted(interrupted)
         return
       }
       if (opcode === Op.INIT) return this.#init(request)
@@ -227,6 +230,7 @@ export class Channel {
     this.#waiting.set(key, request)
     const settled = () => {
       this.#waiting.delete(key)
+      this.#interruptions.settled(request)
       // Others may have come while the loop slept for this one.
       if (!this.#turnQueued && !this.#isEnded) {
         this.#turnQueued = true
@@ -281,6 +285,7 @@ export class Channel {
   #end(): void {
     this.#isEnded = true
     clearTimeout(this.#idleTimer)
+    this.#interruptions.end()
     for (const request of this.#waiting.values()) request.interrupt()
     this.#ready.reject(new FsError('io', 'the filesystem was unmounted before it was ready'))
     // The descriptor may be closed when this is told: not while a thread of the pool still looks at it.
