@@ -10,6 +10,8 @@ export const FAULTS = {
   none: () => undefined,
   /** Bytes are never sent. */
   silent: request => (request.method === 'GET' && !request.url.includes('list-type') ? { hang: true } : undefined),
+  /** Bytes come after a while. */
+  late: request => (request.method === 'GET' && !request.url.includes('list-type') ? { latencyMs: 3_000 } : undefined),
   ExpiredToken: () => ({ status: 403, code: 'ExpiredToken' }),
   InvalidAccessKeyId: () => ({ status: 403, code: 'InvalidAccessKeyId' }),
 } as const satisfies Record<string, (request: ProxiedRequest) => Fault | undefined>
