@@ -2,7 +2,8 @@
  * The queue of uploads, as a command sees it: `sync status`, `sync wait`, and what an unmount and a removal ask of it.
  *
  * Owns: the reading of the journal with and without a mount, and the waiting. Must stay true: waiting ends with its signal; a
- * server that is away doesn't hold an unmount back (the queue goes on with the next mount), while `sync wait` waits for it.
+ * server that is away, or refuses, holds an unmount back for a moment only (the queue goes on with the next mount), while
+ * `sync wait` waits for it.
  */
 import { existsSync } from 'node:fs'
 import { decodeRoot } from '../../cache/staging/format.ts'
@@ -19,6 +20,8 @@ import type { QueuedWork, QueueInfo } from './requests.ts'
 import type { Handler, Service } from './service.ts'
 
 const POLL_MS = 200
+/** How long a queue may stand still before an unmount leaves it: most errors pass. */
+const PATIENCE_MS = 10_000
 /** Of a long queue so many are shown. */
 const SHOWN = 20
 
@@ -54,18 +57,29 @@ export async function uploadsDone(
   context: { readonly signal: AbortSignal; update(value: { readonly queues: readonly QueueInfo[] }): Promise<void> },
   options: { readonly leaveOffline: boolean },
 ): Promise<QueueInfo[]> {
+  const standstill = new Standstill()
   for (;;) {
     const queues = queuesOf(service, records, 0)
-    const busy = queues.filter(queue => queue.queued > 0 && !(options.leaveOffline && cannotGoOn(queue)))
+    const busy = queues.filter(queue => queue.queued > 0 && !(standstill.lasts(queue) && options.leaveOffline))
     if (busy.length === 0) return queuesOf(service, records, SHOWN)
     await context.update({ queues })
     await sleep(POLL_MS, context.signal)
   }
 }
 
-/** The server is away, or everything that is left waits for another attempt after an error. */
-function cannotGoOn(queue: QueueInfo): boolean {
-  return queue.state === 'offline' || queue.state === 'stopped' || queue.state === 'not mounted' || queue.state === 'waiting'
+/** Notices queues in which nothing happens: the server is away, or all that is left waits for another attempt after an error. */
+class Standstill {
+  readonly #since = new Map<string, { readonly queued: number; readonly sinceMs: number }>()
+
+  lasts({ name, state, queued }: QueueInfo): boolean {
+    if (state === 'stopped' || state === 'not mounted') return true
+    const seen = this.#since.get(name)
+    if (state === 'working' || seen?.queued !== queued) {
+      this.#since.set(name, { queued, sinceMs: Date.now() })
+      return false
+    }
+    return Date.now() - seen.sinceMs > PATIENCE_MS
+  }
 }
 
 /** The queues of volumes, with up to `shown` pieces of work each. */
