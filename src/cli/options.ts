@@ -156,6 +156,7 @@ export const OPTIONS = {
     help: 'close the vault when no program has used it for so long: `90s`, `10m`, `1h`; remembered, `0` ends it',
   },
   'break-lock': { type: 'boolean', help: 'take the vault though another machine seems to use it: only where that is surely over' },
+  'accept-older': { type: 'boolean', help: 'open it though it is older than this machine has seen it: it was restored from a backup' },
   force: { type: 'boolean', help: 'also while programs have files open in it: they get errors' },
   repair: { type: 'boolean', help: 'drop what is lost, say what, and mend the rest' },
   'keep-last': { type: 'string', value: 'N', help: 'keep the last N snapshots' },

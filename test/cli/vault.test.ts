@@ -1,5 +1,5 @@
 /** The verbs of vaults, as scripts use them: made, opened, closed, their keys changed, and what each wrong step says. */
-import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { closeSync, cpSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { EXIT_CODES } from '../../src/cli/exit-codes.ts'
@@ -238,6 +238,60 @@ onLinux('where it can not be made, nothing is left', t => {
   world.run([world.mountpoint])
   mkdirSync(join(world.mountpoint, 'full', 'x'))
   ended(t, create('Third', join(world.mountpoint, 'full', 'x')), 'location', /can't contain itself/)
+})
+
+onLinux('a vault that was restored from a backup is refused, and opened when the user says so', t => {
+  const world = new World(t)
+  world.create()
+  world.run([world.mountpoint])
+  ended(t, world.open(), 'ok')
+  writeFileSync(join(world.mountpoint, 'Private', 'early'), '')
+  ended(t, world.run(['vault', 'close']), 'ok')
+  const backup = join(world.home, 'backup')
+  cpSync(world.sealed, backup, { recursive: true })
+  ended(t, world.open(), 'ok')
+  writeFileSync(join(world.mountpoint, 'Private', 'late'), '')
+  ended(t, world.run(['vault', 'close']), 'ok')
+  rmSync(world.sealed, { recursive: true })
+  cpSync(backup, world.sealed, { recursive: true })
+  ended(t, world.open(), 'vault', /--accept-older/)
+  ended(t, world.open('the first passphrase', '--accept-older'), 'ok')
+  t.deepEqual(readdirSync(join(world.mountpoint, 'Private')), ['early'])
+  ended(t, world.run(['umount']), 'ok')
+})
+
+onLinux('work in a vault: snapshots, collection, check, open or closed', t => {
+  const world = new World(t)
+  world.create()
+  const passphrase = world.secret('the first passphrase')
+  const inVault = (verb: string, ...more: string[]) => world.run(['vault', verb, 'Private', ...more])
+  const closed = (verb: string, ...more: string[]) => inVault(verb, ...more, '--passphrase-file', passphrase)
+  ended(t, inVault('info'), 'usage', /no terminal/)
+  ended(t, closed('snapshot', 'empty'), 'ok', /snapshot .* empty/)
+  world.run([world.mountpoint])
+  ended(t, world.open(), 'ok')
+  const inside = join(world.mountpoint, 'Private')
+  writeFileSync(join(inside, 'file'), 'x'.repeat(3_000_000))
+  ended(t, inVault('snapshot', 'full'), 'ok')
+  ended(t, inVault('snapshots'), 'ok', /empty[\s\S]*full/)
+  const [, full] = readdirSync(join(inside, '.snapshots')).sort()
+  t.is(readFileSync(join(inside, '.snapshots', full!, 'file')).length, 3_000_000)
+  rmSync(join(inside, 'file'))
+  ended(t, inVault('prune'), 'usage', /say what to keep/)
+  ended(t, inVault('prune', '--keep-last', '0'), 'ok', /0 kept, 2 dropped/)
+  ended(t, inVault('gc'), 'ok', /freed/)
+  ended(t, inVault('info'), 'ok', /0 snapshots/)
+  ended(t, inVault('check'), 'ok', /is whole/)
+  ended(t, world.run(['vault', 'close']), 'ok')
+  ended(t, closed('check'), 'ok', /is whole/)
+  t.is(JSON.parse(closed('info', '--json').stdout).snapshots, 0)
+  const header = join(world.sealed, 'header.copy')
+  writeFileSync(header, '')
+  ended(t, closed('check'), 'vault-damage', /header.copy: the header is empty/)
+  t.is(readFileSync(header).length, 0, 'a check changes nothing')
+  ended(t, closed('check', '--repair'), 'ok', /mended/)
+  t.deepEqual(readFileSync(header), readFileSync(join(world.sealed, 'header')))
+  ended(t, world.run(['umount']), 'ok')
 })
 
 onLinux('an idle vault closes by itself; one with files open does not', async t => {

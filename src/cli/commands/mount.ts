@@ -112,12 +112,13 @@ async function mountInBackground(invocation: Invocation, settings: DaemonSetting
 async function mountInForeground(invocation: Invocation, settings: DaemonSettings, logLevel: LogLevel): Promise<ExitName> {
   const { terminal, signal } = invocation
   await becomeServer(invocation)
-  const [{ serveMount }, { endProcess }, { createLog }, { describeError }] = await Promise.all([
+  const [{ serveMount }, { endProcess, noCoreDumps }, { createLog }, { describeError }] = await Promise.all([
     import('../daemon/serve.ts'),
     import('../daemon/process.ts'),
     import('../../log.ts'),
     import('../../errors.ts'),
   ])
+  noCoreDumps()
   const vaults = await MountedVaults.prepare(invocation, settings.library)
   const ready = () => {
     terminal.print(`mounted at ${settings.mountpoint}; Ctrl-C ends it`)

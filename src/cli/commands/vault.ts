@@ -141,10 +141,13 @@ A vault is open in one process on one machine. One that another machine seems to
 or with \`--break-lock\` when it is surely not open there any more (its machine crashed). After a crash of this machine's own daemon
 nothing of that is needed.
 
+A vault that is older than this machine has seen it (restored from a backup, or put back by somebody) is refused until you say
+\`--accept-older\`.
+
 With \`--recovery-file\` the recovery key opens it. \`--lock-after 10m\` closes it when no program has used it for ten minutes; that
 is remembered for this vault.`,
   arguments: [{ name: 'name', required: true, help: "the vault's name, as `vault list` shows it" }],
-  options: ['library', 'read-only', 'lock-after', ...PASSPHRASE_OPTIONS, 'recovery-file', 'break-lock'],
+  options: ['library', 'read-only', 'lock-after', ...PASSPHRASE_OPTIONS, 'recovery-file', 'break-lock', 'accept-older'],
   examples: [
     { line: 'sdmount vault open Private', does: 'asks for the passphrase' },
     { line: 'pass show private | sdmount vault open Private --passphrase-file -', does: 'from another program' },
@@ -200,6 +203,7 @@ export async function openVault(invocation: Invocation, giver: SecretGiver, row:
         name: row.name,
         readOnly: invocation.option('read-only'),
         breakLock: invocation.option('break-lock'),
+        acceptOlder: invocation.option('accept-older'),
         ...(lockAfterMs === undefined ? {} : { lockAfterMs }),
       },
     },

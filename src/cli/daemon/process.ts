@@ -94,8 +94,8 @@ function logStrayErrors(log: Log): void {
   process.on('unhandledRejection', error => log.error(`a rejection that nobody handled: ${stack(error)}`))
 }
 
-/** The library's key is in this process's memory. */
-function noCoreDumps(): void {
+/** The library's key, and those of open vaults, are in this process's memory. */
+export function noCoreDumps(): void {
   if (process.platform === 'linux') linux().setrlimit(RLIMIT_CORE, 0, 0)
 }
 

@@ -30,7 +30,10 @@ export type VaultGround = Pick<Service, 'index' | 'library' | 'log'>
 
 export interface OpenOptions {
   readonly readOnly: boolean
+  /** Hold the lock also to read only, where the folder can be written to: nobody changes it meanwhile. */
+  readonly lockToRead?: boolean
   readonly breakLock: boolean
+  readonly acceptOlder: boolean
   readonly listener: VfsListener
 }
 
@@ -64,14 +67,14 @@ export class OpenVault {
     let lock: FolderLock | undefined
     let keys: VaultKeys | undefined
     try {
-      lock = options.readOnly ? undefined : new FolderLock(folder, { breakLock: options.breakLock })
+      lock = takeLock(folder, options)
       const remarks: string[] = []
       if (lock?.left) ground.log.info(`vault "${record.name}": process ${lock.left.processId} on ${lock.left.host} did not close it`)
       const unlocked = await withHeaderSecret(secrets, secret => unlockStoredHeader(folder, secret))
       keys = unlocked.header.keys
       if (keys.vaultId.toString('hex') !== vaultId)
         throw new CommandError('vault', `another vault is in ${folder} now; sdmount vault remove, then vault add, to use that one`)
-      if (lock && unlocked.remarks.length > 0) {
+      if (!options.readOnly && unlocked.remarks.length > 0) {
         writeHeader(folder, unlocked.bytes)
         remarks.push(...unlocked.remarks.map(line => `mended: ${line}`))
       } else remarks.push(...unlocked.remarks)
@@ -79,18 +82,13 @@ export class OpenVault {
       const workDirectory = join(ground.library.paths.directory, 'vaults', vaultId)
       mkdirSync(workDirectory, { recursive: true, mode: 0o700 })
       const { log, index } = ground
-      const { readOnly, listener } = options
-      const volume = await openVaultVolume({
-        record,
-        keys,
-        folder,
-        workDirectory,
-        slot: index.slot(record.id, ''),
-        readOnly,
-        log,
-        listener,
-      })
-      return new OpenVault({ record, volume, keys, readOnly, remarks, lock })
+      const { readOnly, acceptOlder, listener } = options
+      const slot = index.slot(record.id, '')
+      const volume = await openVaultVolume({ record, keys, folder, workDirectory, slot, readOnly, acceptOlder, log, listener })
+      // What is damaged is only read, whatever was asked for.
+      const { detail } = volume.status()
+      if (detail !== undefined) remarks.push(detail)
+      return new OpenVault({ record, volume, keys, readOnly: volume.traits.readOnly, remarks, lock })
     } catch (error) {
       keys?.master[Symbol.dispose]()
       lock?.[Symbol.dispose]()
@@ -112,6 +110,17 @@ export class OpenVault {
       this.#lock?.[Symbol.dispose]()
       await forgetReleasedKeys()
     }
+  }
+}
+
+function takeLock(folder: string, options: OpenOptions): FolderLock | undefined {
+  if (options.readOnly && !options.lockToRead) return undefined
+  try {
+    return new FolderLock(folder, { breakLock: options.breakLock })
+  } catch (error) {
+    const kind = errorKind(error)
+    if (options.readOnly && (kind === 'read-only' || kind === 'access-denied')) return undefined
+    throw error
   }
 }
 
@@ -155,6 +164,7 @@ export function explained(error: unknown, record: Pick<VolumeRecord, 'name'>): u
   }
   const kind = errorKind(error)
   if (kind === 'offline') return new CommandError('vault', `the folder of the vault "${name}" is away: ${describeError(error)}`)
+  if (kind === 'stale') return new CommandError('vault', `${name}: ${describeError(error)}; sdmount vault open --accept-older opens it`)
   if (kind === 'busy') return new CommandError('vault', describeError(error))
   if (kind === 'access-denied' || kind === 'read-only')
     return new CommandError('vault', `${describeError(error)}; open it with --read-only`)

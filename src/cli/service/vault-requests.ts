@@ -69,7 +69,13 @@ export interface VaultRequests {
     readonly result: { readonly vaults: readonly VaultRow[] }
   }
   'vault.open': {
-    readonly arguments: { readonly name: Name; readonly readOnly: boolean; readonly breakLock: boolean; readonly lockAfterMs?: number }
+    readonly arguments: {
+      readonly name: Name
+      readonly readOnly: boolean
+      readonly breakLock: boolean
+      readonly acceptOlder: boolean
+      readonly lockAfterMs?: number
+    }
     readonly update: never
     readonly result: VaultOpened
   }

@@ -54,7 +54,17 @@ export const createVault: Handler<'vault.create'> = {
       const workDirectory = makeWorkDirectory(service, id)
       const { index, log } = service
       const slot = index.slot(record.id, '')
-      await createVaultVolume({ record, keys: header.keys, folder, workDirectory, slot, readOnly: false, log, listener: SILENT })
+      await createVaultVolume({
+        record,
+        keys: header.keys,
+        folder,
+        workDirectory,
+        slot,
+        readOnly: false,
+        acceptOlder: false,
+        log,
+        listener: SILENT,
+      })
       writeNewHeader(folder, header.encode())
       log.info(`vault "${given.name}" created: ${folder}`)
       return { ...rowOf(service, record), notes }
@@ -105,6 +115,7 @@ export const openVault: Handler<'vault.open'> = {
       name: given.bytes('name'),
       readOnly: given.flag('readOnly'),
       breakLock: given.flag('breakLock'),
+      acceptOlder: given.flag('acceptOlder'),
       ...(lockAfterMs === undefined ? {} : { lockAfterMs }),
     }
   },
@@ -120,7 +131,7 @@ export const openVault: Handler<'vault.open'> = {
     }
     if (given.lockAfterMs !== undefined) setLockAfter(index, record, given.lockAfterMs)
     const readOnly = given.readOnly || mounted.settings.readOnly
-    const vault = await mounted.vaults.open(record, secrets, { readOnly, breakLock: given.breakLock })
+    const vault = await mounted.vaults.open(record, secrets, { readOnly, breakLock: given.breakLock, acceptOlder: given.acceptOlder })
     await session.settled()
     return { name: record.name, path: `${nameOfText(session.mountpoint)}/${record.name}`, readOnly: vault.readOnly, remarks: vault.remarks }
   },

@@ -17,6 +17,7 @@ export interface VaultVolumeOptions {
   readonly workDirectory: string
   readonly slot: number
   readonly readOnly: boolean
+  readonly acceptOlder: boolean
   readonly log: Log
   readonly listener: VfsListener
 }

@@ -103,7 +103,13 @@ async function inVault<N extends RequestName, T>(
         return await work(vault, record, signal)
       })
     }
-    const vault = await OpenVault.open(service, record, context.secrets, { readOnly: !options.writes, breakLock: false, listener: SILENT })
+    const vault = await OpenVault.open(service, record, context.secrets, {
+      readOnly: !options.writes,
+      lockToRead: true,
+      breakLock: false,
+      acceptOlder: false,
+      listener: SILENT,
+    })
     try {
       return await work(vault, record, context.signal)
     } finally {
