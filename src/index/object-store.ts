@@ -63,6 +63,8 @@ export interface ObjectStore {
   pending(volume: VolumeId, after: Ino, limit: number): ObjectRecord[]
   /** The pending node whose object lies at this key. */
   pendingAt(volume: VolumeId, key: string): ObjectRecord | undefined
+  /** Whether the object of a pending node lies at a key from `from` on, before `to`. */
+  hasPendingBetween(volume: VolumeId, from: string, to: string): boolean
   /** Some directories that were never listed. */
   unlisted(volume: VolumeId, limit: number): Ino[]
   pinned(volume: VolumeId): Ino[]

@@ -73,6 +73,10 @@ export class ObjectTable implements ObjectStore {
     return row && recordOf(row, 0)
   }
 
+  hasPendingBetween(volume: VolumeId, from: string, to: string): boolean {
+    return this.#read(() => this.#sql.pendingBetween.get(volume, from, to)) !== undefined
+  }
+
   unlisted(volume: VolumeId, limit: number): Ino[] {
     return this.#read(() => this.#sql.unlisted.all(volume, limit))
   }
@@ -185,6 +189,7 @@ function prepare(database: Database) {
     child: raw(`${children} WHERE e.parent = ? AND e.name = CAST(? AS BLOB)`),
     pending: raw(`SELECT ${COLUMNS} FROM objects WHERE volume = ? AND flags & ${PENDING} AND ino > ? ORDER BY ino LIMIT ?`),
     pendingAt: raw(`SELECT ${COLUMNS} FROM objects WHERE volume = ? AND flags & ${PENDING} AND key = ? LIMIT 1`),
+    pendingBetween: raw(`SELECT 1 FROM objects WHERE volume = ? AND flags & ${PENDING} AND key >= ? AND key < ? LIMIT 1`),
     unlisted: database
       .prepare<number>(
         `SELECT o.ino FROM objects o JOIN nodes n ON n.ino = o.ino

@@ -93,6 +93,11 @@ export class Journal {
     return this.#read(() => this.#statements.ofKey.all(volume, key)).map(workOf)
   }
 
+  /** Whether work touches a key from `from` on, before `to`. */
+  touchesBetween(volume: number, from: string, to: string): boolean {
+    return this.#read(() => this.#statements.between.get(volume, from, to)) !== undefined
+  }
+
   /** Work that may be done now: what the index waits for, then what was begun, then the rest, the longest waiting first. */
   runnable(volume: number, limit: number): Work[] {
     const rows: WorkRow[] = []
@@ -170,6 +175,11 @@ export class Journal {
   /** Failed work, and what waits for its time, may be tried now. */
   retryAll(volume: number): void {
     this.#write(() => this.#statements.retryAll.run(volume))
+  }
+
+  /** A new process: what was queued may have been tried by the last one, with its answer lost. */
+  presumeTried(volume: number): void {
+    this.#write(() => this.#statements.presumeTried.run(volume))
   }
 
   /** It is done, or not wanted any more: then the bucket still has what it expected. */
@@ -336,6 +346,7 @@ function prepare(database: Database) {
          source_expected = CASE WHEN source = @key AND source_expected = 'own' THEN @left ELSE source_expected END
        WHERE id = @id`,
     ),
+    between: one('SELECT 1 FROM touch WHERE volume = ? AND key >= ? AND key < ? LIMIT 1'),
     any: one('SELECT 1 FROM work WHERE volume = ? LIMIT 1'),
     due: one('UPDATE work SET due_ms = ? WHERE id = ?'),
     // An upload in parts that was begun goes on where it was.
@@ -351,6 +362,7 @@ function prepare(database: Database) {
     retryAll: one(
       'UPDATE work SET state = CASE WHEN upload_id IS NULL THEN 0 ELSE 1 END, due_ms = 0 WHERE volume = ? AND state IN (0, 1, 3) AND (due_ms > 0 OR state = 3)',
     ),
+    presumeTried: one('UPDATE work SET attempts = 1 WHERE volume = ? AND state = 0 AND attempts = 0'),
     remove: one('DELETE FROM work WHERE id = ?'),
     forget: one('DELETE FROM work WHERE volume = ?'),
     counts: one<{ state: number; count: number; bytes: number }>(

@@ -54,11 +54,13 @@ export async function perform(work: Work, ground: PerformGround, signal: AbortSi
   }
 }
 
+class BaseGone extends FsError {}
+
 /** The state of the object that a content rests on is gone from the bucket: the content can't be had whole any more. */
 function baseGone(error: unknown): never {
   const kind = errorKind(error)
   if (kind !== 'stale' && kind !== 'not-found') throw error
-  throw new FsError('damaged', 'the object that the changes were made to is gone', { operation: 'upload', cause: error })
+  throw new BaseGone('damaged', 'the object that the changes were made to is gone', { operation: 'upload', cause: error })
 }
 
 /** The object as it is; undefined: there is none. */
@@ -291,6 +293,11 @@ class PutWork {
   /** What a refusal means: a conflict, or an earlier attempt of this work (then there is nothing to throw, and it is found next time). */
   async #sortOut(error: unknown): Promise<unknown> {
     const kind = errorKind(error)
+    if (error instanceof BaseGone) {
+      // It may be this very work that took its place, in an attempt whose answer was lost.
+      const there = await look(this.#ground.backend, this.#action.key, this.#signal)
+      return there?.metadata[WRITE_ID] === this.#work.writeId ? new AlreadyStored(storedAs(there)) : error
+    }
     if (!(error instanceof BackendError) || (kind !== 'exists' && kind !== 'stale' && kind !== 'not-found')) return error
     const there = await look(this.#ground.backend, this.#action.key, this.#signal)
     if (there?.metadata[WRITE_ID] === this.#work.writeId) return new AlreadyStored(storedAs(there))

@@ -29,6 +29,9 @@ for (const round of [0, 1, 2, 3]) {
     t.timeout(600_000)
     const seed = seedOf(process.env) + round * 7919
     t.log(`SEED=${seed - round * 7919}`)
+    t.teardown(() => {
+      if (!t.passed) t.log(recent.slice(-60).join('\n'))
+    })
     const random = new SeededRandom(seed)
     const backend = new MemoryBackend(round % 2 === 0 ? {} : { copyIfMatch: false, deleteIfMatch: false, putIfMatch: false })
     const recent: string[] = []

@@ -75,8 +75,8 @@ export class Contents {
     const node = this.#core.open.get(action.node)
     if (node?.staged?.id === id) {
       const number = node.roots.get(work.id)
-      if (number !== undefined) node.staged.endRoot(number)
       node.roots.delete(work.id)
+      node.endRoot(number)
       return
     }
     if (this.#rootsInUse(id, action.node).length === 0) this.#core.staging.remove(id)

@@ -35,7 +35,7 @@ export class DirectoryMerge {
   /** Nothing was known of the directory: nobody needs to be told of single names. */
   readonly #isNew: boolean
   readonly #seen = new NameSet()
-  #lastDirectory: { readonly segment: string; readonly ino: Ino | undefined } | undefined
+  #lastDirectory: { readonly segment: string; readonly ino: Ino } | undefined
   #changes = 0
 
   constructor(options: MergeOptions) {
@@ -64,11 +64,14 @@ export class DirectoryMerge {
     return undefined
   }
 
-  /** A directory of this one, by the key part before the slash. Undefined: it can't be shown. */
-  subdirectory(segment: string): Ino | undefined {
+  /**
+   * A directory of this one, by the key part before the slash; `witness` is the key of an object below it. 'unnamable': it can't be
+   * shown. 'leaving': what is below it there is elsewhere here, and on its way.
+   */
+  subdirectory(segment: string, witness?: string): Ino | 'unnamable' | 'leaving' {
     if (this.#lastDirectory?.segment === segment) return this.#lastDirectory.ino
-    const ino = this.#findDirectory(segment)
-    this.#lastDirectory = { segment, ino }
+    const ino = this.#findDirectory(segment, witness)
+    if (typeof ino === 'number') this.#lastDirectory = { segment, ino }
     return ino
   }
 
@@ -136,23 +139,26 @@ export class DirectoryMerge {
     this.#changes++
   }
 
-  #findDirectory(segment: string): Ino | undefined {
+  #findDirectory(segment: string, witness: string | undefined): Ino | 'unnamable' | 'leaving' {
     const core = this.#core
     const name = nameOfSegment(segment)
-    if (name === undefined) return undefined
-    if (!core.settings.litter && isLitter(name)) return undefined
+    if (name === undefined) return 'unnamable'
+    if (!core.settings.litter && isLitter(name)) return 'leaving'
     const known = core.index.objects.child(this.directory, name)
     if (known && isDirectory(known.mode)) {
       this.#seen.add(name)
       return known.ino
     }
+    const prefix = `${this.prefix}${segment}/`
+    if (this.#isOurs(prefix, undefined) || (witness === undefined ? this.#mayLeave(prefix) : this.#isOurs(witness, undefined)))
+      return 'leaving'
     if (known) {
       // A file and a folder of one name: the folder is shown, unless the file isn't in the bucket yet.
       const key = this.prefix + segmentOfName(name)
-      if (this.#isOurs(key, known.object) || core.open.get(known.ino)?.isDirty) return undefined
+      if (this.#isOurs(key, known.object) || core.open.get(known.ino)?.isDirty) return 'leaving'
       core.index.removeEntry(core.volume, this.directory, name)
       core.listener.entryRemoved(this.directory, name, known.ino)
-    } else if (this.#isOurs(`${this.prefix}${segment}/`, undefined)) return undefined
+    }
     this.#seen.add(name)
     const attributes = core.newAttributes(S_IFDIR | 0o755, process.getuid?.() ?? 0, process.getgid?.() ?? 0)
     core.index.createEntry(core.volume, this.directory, name, attributes)
@@ -160,6 +166,14 @@ export class DirectoryMerge {
     if (!this.#isNew) core.listener.entryChanged(this.directory, name)
     this.#changes++
     return attributes.ino
+  }
+
+  /** What lies below a prefix may all be on its way to other names. */
+  #mayLeave(prefix: string): boolean {
+    const { index, journal, touched, volume } = this.#core
+    const end = `${prefix.slice(0, -1)}0`
+    if (touched.isTouchedBelow(prefix, this.#since)) return true
+    return index.objects.hasPendingBetween(volume, prefix, end) || journal.touchesBetween(volume, prefix, end)
   }
 
   /** The bucket doesn't have it, and nothing here is on its way there. */

@@ -149,7 +149,7 @@ export class Lister {
           const page: ListPage = await this.#page({ prefix, delimiter: '/', continuation })
           if (core.touched.isLost(since) || !this.#isStill(directory)) break
           for (const folded of page.prefixes) {
-            if (merge.subdirectory(folded.slice(prefix.length, -1)) === undefined)
+            if (merge.subdirectory(folded.slice(prefix.length, -1)) === 'unnamable')
               this.#hide(folded, 'its name is none that a folder can have')
           }
           for (const listed of page.objects) {
@@ -284,8 +284,9 @@ class TreeWalk {
       const slash = key.indexOf('/', merge.prefix.length)
       if (slash < 0) return merge
       const segment = key.slice(merge.prefix.length, slash)
-      const ino = merge.subdirectory(segment)
-      if (ino === undefined) {
+      const ino = merge.subdirectory(segment, key)
+      if (ino === 'leaving') return undefined
+      if (ino === 'unnamable') {
         this.#hide(key, 'a folder on its way has no name that can be shown')
         return undefined
       }

@@ -127,8 +127,9 @@ export class Names {
     touched.touch(oldKey)
     journal.together(() => {
       if (target && !isExchange) this.#parts.planner.remove(target.ino, { keeping: targetKey!, record: replaced! })
-      if (before.replaces !== undefined) this.#parts.planner.removeReplaced(oldKey, before.replaces)
       this.#plan(node)
+      // After what still has to be read there.
+      if (before.replaces !== undefined) this.#parts.planner.removeReplaced(oldKey, before.replaces)
       if (target && isExchange) this.#plan(target)
     })
     if (targetNode) targetNode.lose()

@@ -87,6 +87,12 @@ export class OpenNode {
     else this.staged = this.#staging.create()
   }
 
+  /** Work doesn't need a root any more. Other work may have the same one: nothing was written in between. */
+  endRoot(number: number | undefined): void {
+    if (number === undefined || [...this.roots.values()].includes(number)) return
+    this.staged?.endRoot(number)
+  }
+
   /** This volume itself put what the object is now: the same content, as far as anything is left to it. */
   follow(remote: RemoteObject): void {
     this.#remote = remote

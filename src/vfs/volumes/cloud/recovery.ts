@@ -20,6 +20,7 @@ export function recover(core: CloudCore, planner: Planner): void {
   const { index, volume, journal } = core
   // What waited for a handle, or for its time, waits no more.
   journal.retryAll(volume)
+  journal.presumeTried(volume)
   for (let after = 0; ; ) {
     const records = index.objects.pending(volume, after, AT_ONCE)
     if (records.length === 0) break

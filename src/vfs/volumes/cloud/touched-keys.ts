@@ -44,6 +44,12 @@ export class TouchedKeys {
     return (this.#keys.get(key) ?? 0) > since
   }
 
+  /** Some key that begins so was touched. */
+  isTouchedBelow(prefix: string, since: number): boolean {
+    for (const [key, at] of this.#keys) if (at > since && key.startsWith(prefix)) return true
+    return false
+  }
+
   /** The listing that began then has to begin anew. */
   isLost(since: number): boolean {
     return this.#forgotten > since

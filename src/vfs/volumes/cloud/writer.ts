@@ -172,7 +172,7 @@ export class Writer {
     now: number | undefined,
   ): void {
     if (action.root === undefined) return
-    if (before !== undefined && before !== now && node.staged) node.staged.endRoot(before)
-    else if (node.staged?.id !== fileOf(action.root)) this.#core.staging.remove(fileOf(action.root))
+    if (before !== undefined && before !== now) node.endRoot(before)
+    else if (before === undefined && node.staged?.id !== fileOf(action.root)) this.#core.staging.remove(fileOf(action.root))
   }
 }
