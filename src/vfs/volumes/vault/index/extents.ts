@@ -42,6 +42,7 @@ export const FAR = 2 ** 52
 export class Extents {
   readonly #epochs: Epochs
   readonly #overlapping: Statement<Extent>
+  readonly #last: Statement<Extent>
   readonly #past: Statement<Extent>
   readonly #insert: Statement
   readonly #delete: Statement
@@ -65,7 +66,10 @@ export class Extents {
     this.#epochs = epochs
     this.#overlapping = database.prepare(
       `SELECT position, length, chunk, start, born FROM extents WHERE node = ? AND position < ? AND position >=
-       coalesce((SELECT max(position) FROM extents WHERE node = ? AND position <= ?), 0) ORDER BY position LIMIT ?`,
+       coalesce((SELECT position FROM extents WHERE node = ? AND position <= ? ORDER BY position DESC LIMIT 1), 0) ORDER BY position LIMIT ?`,
+    )
+    this.#last = database.prepare(
+      'SELECT position, length, chunk, start, born FROM extents WHERE node = ? AND position < ? ORDER BY position DESC LIMIT 2',
     )
     this.#past = database.prepare(
       `SELECT position, length, chunk, start, born FROM extents WHERE node = ? AND position < ? AND position + length > ? AND born <= ?
@@ -103,6 +107,12 @@ export class Extents {
 
   /** Extents that touch a range, in order, at most `limit`. */
   find(node: NodeId, from: number, to: number, limit = -1): Extent[] {
+    // Nearly always one or two rows are touched: those before the end of the range tell.
+    const [last, before] = this.#last.all(node, to)
+    if (!last) return []
+    if (last.position <= from) return last.position + last.length > from ? [last] : []
+    if (!before) return [last]
+    if (before.position <= from) return before.position + before.length > from ? [before, last] : [last]
     const rows = this.#overlapping.all(node, to, node, from, limit)
     const first = rows[0]
     if (first && first.position + first.length <= from) rows.shift()
