@@ -9,6 +9,7 @@ import { type MessagePort, workerData } from 'node:worker_threads'
 import { describeError } from '../../../../errors.ts'
 import type { VolumeRecord } from '../../../../index/contract.ts'
 import type { Log } from '../../../../log.ts'
+import { linux } from '../../../../sys/linux.ts'
 import type { Answer, Entry, Name, OpenDirectory, OpenFile, RequestContext, VfsListener } from '../../../contract.ts'
 import { Location } from '../location.ts'
 import { verifyLocation } from '../verify.ts'
@@ -59,6 +60,8 @@ class DriveThread {
     this.#index = remoteIndex(data.port, data.replies, this.#memory)
     const { record, readOnly, ownMountpoints } = data.settings
     this.#record = record
+    // A thread that is just loading this can't be ended without the process.
+    linux()
     this.#send({ kind: 'loaded' })
     this.#location = new Location({
       record,
