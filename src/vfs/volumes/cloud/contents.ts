@@ -89,7 +89,7 @@ export class Contents {
     const node = this.#core.open.get(action.node)
     const isCurrent = () => {
       const now = this.#core.open.get(action.node)
-      return !now?.isDirty && !now?.syncing && this.#puts(action.node).length === 0
+      return !now?.isDirty && !now?.inUse && this.#puts(action.node).length === 0
     }
     if (remote === undefined || node?.isUnlinked || !isCurrent()) {
       this.release(work)

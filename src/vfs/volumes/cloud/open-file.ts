@@ -47,8 +47,7 @@ export class CloudFile implements OpenFile {
 
   read(context: RequestContext, position: number, into: Buffer): number | Promise<Buffer> {
     if ((this.#flags & O_ACCMODE) === O_WRONLY) throw new FsError('bad-handle', undefined, { operation: 'read' })
-    const signal = () => context.signal
-    return this.node.staged ? this.node.staged.read(position, into, signal) : this.#reader.read(position, into, signal)
+    return this.node.read(position, into, () => context.signal, this.#reader)
   }
 
   write(context: RequestContext, position: number, data: Buffer, options: WriteOptions): Answer<number> {

@@ -28,8 +28,8 @@ export class OpenNode {
   /** Content or attributes that the journal doesn't have. */
   isDirty: boolean
   staged: StagedFile | undefined
-  /** How many wait for the staged file to be on the disk: it stays until they are done. */
-  syncing = 0
+  /** How many wait for something of the staged file (a base's bytes, the disk): it stays until they are done. */
+  inUse = 0
   /** Of the staged content: which root each piece of work needs. */
   readonly roots = new Map<WorkId, number>()
   readonly ownWork: OwnWork
@@ -91,6 +91,17 @@ export class OpenNode {
   endRoot(number: number | undefined): void {
     if (number === undefined || [...this.roots.values()].includes(number)) return
     this.staged?.endRoot(number)
+  }
+
+  /** The content as it is now; `reader`: of the handle that asks. */
+  read(position: number, into: Buffer, signal: Signal, reader: FollowingReader): number | Promise<Buffer> {
+    if (!this.staged) return reader.read(position, into, signal)
+    const answer = this.staged.read(position, into, signal)
+    if (typeof answer === 'number') return answer
+    this.inUse++
+    return answer.finally(() => {
+      this.inUse--
+    })
   }
 
   /** This volume itself put what the object is now: the same content, as far as anything is left to it. */

@@ -43,7 +43,14 @@ export class Writer {
 
   write(node: OpenNode, position: number, data: Buffer, signal: Signal): Answer<void> {
     this.willWrite(node)
-    return node.forWriting().write(position, data, signal)
+    const written = node.forWriting().write(position, data, signal)
+    if (!written) return
+    // What is queued meanwhile doesn't have it.
+    node.inUse++
+    return written.finally(() => {
+      node.inUse--
+      this.willWrite(node)
+    })
   }
 
   /** It has changed: size and times. */
@@ -68,11 +75,11 @@ export class Writer {
   async fsync(node: OpenNode, signal: Signal): Promise<void> {
     this.save(node)
     const { journal, index, settings } = this.#core
-    node.syncing++
+    node.inUse++
     try {
       await Promise.all([node.staged?.sync(), journal.durable(), index.durable()])
     } finally {
-      node.syncing--
+      node.inUse--
     }
     if (settings.writeThrough && !node.isUnlinked) await this.uploaded(node.ino, signal())
   }
