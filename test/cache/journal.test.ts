@@ -102,6 +102,55 @@ test('work that expects its own is told what the one before left', t => {
   it.stored(third, done())
   const [again] = it.enqueue([put('a', { expected: 'own' })])
   t.is(it.get(again!)!.action.expected, 'own')
+  // Queued after the one before was stored: it is told when that is gone.
+  it.remove(third)
+  t.is(it.get(again!)!.action.expected, 'absent')
+})
+
+test('what only rests on an object keeps its place and passes on what it left as it was', t => {
+  const it = journal(t)
+  const [first, resting, cleared] = it.enqueue([
+    put('a', { expected: 'absent' }),
+    put('b', { base: { key: 'a', etag: 'e0', sizeBytes: 5, versionId: undefined } }),
+    remove('a', 'own'),
+  ]) as [number, number, number]
+  t.deepEqual(
+    it.runnable(1, 10).map(work => work.id),
+    [first],
+  )
+  it.stored(first, done('e1'))
+  it.remove(first)
+  t.deepEqual(it.get(cleared)!.action.expected, { etag: 'e1' })
+  t.deepEqual(
+    it.runnable(1, 10).map(work => work.id),
+    [resting],
+  )
+  it.remove(resting)
+  t.deepEqual(
+    it.runnable(1, 10).map(work => work.id),
+    [cleared],
+  )
+})
+
+test('work that is held is neither due nor counted, until it is let go or another process begins', t => {
+  const it = journal(t)
+  const [held] = it.enqueue([remove('a')]) as [number]
+  it.hold(held)
+  t.deepEqual(it.runnable(1, 10), [])
+  t.is(it.counts(1).queued, 0)
+  t.true(it.hasWork(1))
+  it.letGo(held)
+  t.is(it.runnable(1, 10).length, 1)
+  it.hold(held)
+  it.retryAll(1)
+  t.is(it.runnable(1, 10).length, 1)
+  it.presumeTried(1)
+  t.is(it.get(held)!.attempts, 1)
+  const refuse = (): never => {
+    throw new Error('no')
+  }
+  t.throws(() => it.together(() => [it.enqueue([put('b')]), refuse()]), { message: 'no' })
+  t.deepEqual(it.ofKey(1, 'b'), [], 'together: all or nothing')
 })
 
 test('a rename of what is still to be uploaded learns both ends', t => {
