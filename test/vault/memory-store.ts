@@ -18,6 +18,8 @@ export class MemoryStore implements VaultStore {
   readonly blobs: Map<string, Buffer>
   readonly events: StoreEvent[] = []
   onEvent: () => void = () => {}
+  /** Whether an event fails, as a disk does: an append that fails has put half of its bytes there, a sync all of them. */
+  fails: (event: StoreEvent) => boolean = () => false
 
   constructor(blobs = new Map<string, Buffer>()) {
     this.blobs = blobs
@@ -32,15 +34,22 @@ export class MemoryStore implements VaultStore {
     this.#note({ kind: 'create', name })
     this.blobs.set(name, Buffer.alloc(0))
     const store = this
+    let sizeBytes = 0
     return {
       get sizeBytes() {
-        return store.blobs.get(name)!.length
+        return sizeBytes
       },
       append(bytes) {
-        store.#note({ kind: 'append', name, bytes: Buffer.from(bytes) })
-        store.blobs.set(name, Buffer.concat([store.blobs.get(name)!, bytes]))
+        const event = { kind: 'append', name, bytes: Buffer.from(bytes) } as const
+        const before = store.blobs.get(name)!.subarray(0, sizeBytes)
+        const isFailing = store.fails(event)
+        store.blobs.set(name, Buffer.concat([before, isFailing ? bytes.subarray(0, bytes.length >> 1) : bytes]))
+        if (isFailing) throw new FsError('no-space', 'the disk is full')
+        sizeBytes += bytes.length
+        store.#note(event)
       },
       sync() {
+        if (store.fails({ kind: 'sync', name })) throw new FsError('io', 'the disk failed')
         store.#note({ kind: 'sync', name })
       },
       syncSoon() {},

@@ -148,6 +148,8 @@ function act(volume: PromptVolume, where: Place, other: Place, kind: number, pos
     return `${kind} scattered`
   }
   if (kind === 17) {
+    // Within one file the kernel refuses ranges that overlap before a volume is asked.
+    if (lookup(volume, other.parent, other.name)?.attributes.ino === found()) return `${kind} same`
     const source = now(volume.open(context, found(), 0))
     try {
       let copied = 0

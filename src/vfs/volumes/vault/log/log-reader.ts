@@ -85,27 +85,47 @@ export class LogReader {
   /** All records behind a position. Answers, at its end, whether it was the log's. */
   *records(from: LogPosition): Generator<PlacedRecord, LogEnd> {
     let at = from
+    let unreadable: string | undefined
     const numbers = this.segments().filter(number => number >= from.segment)
     for (const [i, number] of numbers.entries()) {
-      const isLast = i === numbers.length - 1
-      let segment: { space: OpeningSpace; header: SegmentHeader }
-      try {
-        segment = this.#openSegment(number)
-      } catch (error) {
-        // A segment that was begun last may not have got its header.
-        if (isLast && !this.#hasHeader(number)) return { damage: undefined }
-        if (error instanceof FsError && error.kind === 'damaged') return { damage: error.message }
-        throw error
+      const segment = this.#tryOpen(number)
+      if (typeof segment === 'string') {
+        // Begun, and left without a header or a record when the disk failed: the next segment goes on as if it weren't there.
+        // If it was more than that, the next segment won't fit.
+        const isLast = i === numbers.length - 1
+        if (isLast && this.#hasHeader(number)) return { damage: segment }
+        unreadable = segment
+        continue
       }
       const continues = number === from.segment && from.offset > 0
       if (!continues && (segment.header.sequence !== at.sequence || !segment.header.chain.equals(at.chain)))
-        return { damage: `the log is damaged or cut between record ${at.sequence} and ${segmentBlob(number)}` }
-      const end = yield* this.#segment(segment.space, number, continues ? from.end : SEGMENT_HEADER_BYTES, at)
+        return { damage: unreadable ?? `the log is damaged or cut between record ${at.sequence} and ${segmentBlob(number)}` }
+      // A record that was written and not synced counts for nothing if the next segment begins before it.
+      const until = this.#nextHeader(numbers, i)?.sequence
+      const end = yield* this.#segment(segment.space, number, continues ? from.end : SEGMENT_HEADER_BYTES, at, until)
       at = end.at
-      // What follows the last good record of a segment that isn't the last was torn if the next segment goes on from there.
-      if (end.damage && isLast) return { damage: end.damage }
+      // What follows the last good record of a segment was torn if the next segment goes on from there.
+      if (end.damage && until === undefined) return { damage: end.damage }
     }
     return { damage: undefined }
+  }
+
+  #tryOpen(number: number): { space: OpeningSpace; header: SegmentHeader } | string {
+    try {
+      return this.#openSegment(number)
+    } catch (error) {
+      if (error instanceof FsError && error.kind === 'damaged') return error.message
+      throw error
+    }
+  }
+
+  /** Of the next segment that has one. */
+  #nextHeader(numbers: readonly number[], i: number): SegmentHeader | undefined {
+    for (const number of numbers.slice(i + 1)) {
+      const segment = this.#tryOpen(number)
+      if (typeof segment !== 'string') return segment.header
+    }
+    return undefined
   }
 
   *#segment(
@@ -113,10 +133,11 @@ export class LogReader {
     number: number,
     start: number,
     after: LogPosition,
+    until = Number.POSITIVE_INFINITY,
   ): Generator<PlacedRecord, { at: LogPosition; damage: string | undefined }> {
     const sizeBytes = this.#size(number) ?? 0
     let at = after
-    for (let offset = start; offset < sizeBytes; ) {
+    for (let offset = start; offset < sizeBytes && at.sequence < until; ) {
       const found = this.#record(space, number, offset, sizeBytes)
       const damage = `record ${at.sequence + 1} of the log (${segmentBlob(number)}, offset ${offset}) is damaged`
       if (found === 'torn') return { at, damage: undefined }

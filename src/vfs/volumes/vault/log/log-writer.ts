@@ -94,6 +94,8 @@ export class LogWriter {
       blob.append(header)
     } catch (error) {
       blob.close()
+      // What can't be removed either is passed over by readers.
+      store.remove(segmentBlob(number))
       throw error
     }
     return { number, space, blob }
