@@ -9,7 +9,7 @@ import { libraryPaths } from '../library/layout.ts'
 import { LibraryError } from '../library/library-error.ts'
 import { createLog } from '../log.ts'
 import { ControlClient } from './control/client.ts'
-import { type Secrets, sealSecrets } from './control/secrets.ts'
+import type { Secrets } from './control/secrets.ts'
 import { CommandError } from './exit-codes.ts'
 import type { RequestArguments, RequestName, RequestResult, RequestUpdate } from './service/requests.ts'
 import { sleep } from './sleep.ts'
@@ -65,6 +65,7 @@ export async function whenFree<T>(signal: AbortSignal, attempt: () => Promise<T>
 /** As the daemon wants them: for this request alone. */
 async function sealedFor(client: ControlClient, secrets: Secrets, signal: AbortSignal): Promise<unknown> {
   const { key } = (await client.request('secret.key', {}, signal, () => {})) as RequestResult<'secret.key'>
+  const { sealSecrets } = await import('./control/secrets.ts')
   return sealSecrets(key, secrets)
 }
 

@@ -13,11 +13,7 @@ import { type Keyring, systemKeyring } from '../library/keyring.ts'
 import { writeDurably } from '../library/write-durably.ts'
 import type { Invocation } from './command.ts'
 import { CommandError } from './exit-codes.ts'
-import type { OptionName } from './options.ts'
 import { SecretLines } from './terminal/secret-lines.ts'
-
-export const PASSPHRASE_OPTIONS = ['passphrase-file', 'passphrase-fd', 'keyring'] as const satisfies readonly OptionName[]
-export const NEW_PASSPHRASE_OPTIONS = ['new-passphrase-file', 'new-passphrase-fd'] as const satisfies readonly OptionName[]
 
 /** Shorter ones are remarked on. */
 const SHORT_CHARACTERS = 12
@@ -48,20 +44,20 @@ export class SecretGiver {
   }
 
   /** Asks now for what `existing` answers later, once. */
-  async prepare(question: string, account: string): Promise<void> {
-    this.#prepared.set(account, await this.existing(question, account))
+  async prepare(question: string, vaultId: string): Promise<void> {
+    this.#prepared.set(vaultId, await this.existing(question, vaultId))
   }
 
-  /** The passphrase of something that exists. `account`: its name in the keyring. Whoever got it disposes of it. */
-  async existing(question: string, account: string): Promise<Passphrase> {
-    const prepared = this.#prepared.get(account)
+  /** The passphrase of something that exists. `vaultId`: of which it is. Whoever got it disposes of it. */
+  async existing(question: string, vaultId: string): Promise<Passphrase> {
+    const prepared = this.#prepared.get(vaultId)
     if (prepared) {
-      this.#prepared.delete(account)
+      this.#prepared.delete(vaultId)
       return prepared
     }
     const source = this.#source('passphrase')
     if (source) return await this.#line(source)
-    if (this.#invocation.option('keyring')) return this.#fromKeyring(account)
+    if (this.#invocation.option('keyring')) return this.#fromKeyring(accountOf(vaultId))
     return await this.#ask(`${question}: `, 'passphrase')
   }
 
@@ -79,9 +75,9 @@ export class SecretGiver {
   }
 
   /** Keeps it in the system's keyring, where the user says so. */
-  keep(account: string, passphrase: Passphrase): void {
+  keep(vaultId: string, passphrase: Passphrase): void {
     if (!this.#invocation.option('keyring')) return
-    const keyring = this.#keyring()
+    const [keyring, account] = [this.#keyring(), accountOf(vaultId)]
     keyring.write(
       account,
       passphrase.use(bytes => bytes.toString('base64')),
@@ -183,8 +179,13 @@ function normalised(bytes: Buffer): Passphrase {
   }
 }
 
+/** A key as a secret that passes to the daemon. Whoever got it disposes of it. */
+export function carried(key: SecretKey): Passphrase {
+  return key.use(bytes => new Passphrase(bytes))
+}
+
 /** The account of a vault in the system's keyring. */
-export function keyringAccount(vaultId: string): string {
+function accountOf(vaultId: string): string {
   return `vault ${vaultId}`
 }
 

@@ -54,6 +54,11 @@ export class Passphrase implements Disposable {
     return work(this.#bytes)
   }
 
+  /** Another one with the same bytes. */
+  copy(): Passphrase {
+    return this.use(bytes => new Passphrase(bytes))
+  }
+
   equals(other: Passphrase): boolean {
     return this.use(mine => other.use(theirs => mine.equals(theirs)))
   }

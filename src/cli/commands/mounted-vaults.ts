@@ -7,16 +7,16 @@
 import type { Invocation } from '../command.ts'
 import { CommandError } from '../exit-codes.ts'
 import { nameOfText } from '../names.ts'
-import { keyringAccount, SecretGiver } from '../passphrases.ts'
+import type { SecretGiver } from '../passphrases.ts'
 import type { VaultRow } from '../service/vault-requests.ts'
 import { printable } from '../terminal/terminal.ts'
 
 export class MountedVaults {
   readonly #invocation: Invocation
-  readonly #giver: SecretGiver
+  readonly #giver: SecretGiver | undefined
   readonly #rows: readonly VaultRow[]
 
-  private constructor(invocation: Invocation, giver: SecretGiver, rows: readonly VaultRow[]) {
+  private constructor(invocation: Invocation, giver: SecretGiver | undefined, rows: readonly VaultRow[]) {
     this.#invocation = invocation
     this.#giver = giver
     this.#rows = rows
@@ -29,25 +29,25 @@ export class MountedVaults {
       name === 'library' ? (library as ReturnType<typeof mounting.option<typeof name>>) : mounting.option(name)
     const invocation = { ...mounting, option }
     const names = invocation.option('vault')
-    const giver = new SecretGiver(invocation)
-    if (names.length === 0) return new MountedVaults(invocation, giver, [])
-    const { vaultRow } = await import('./vault-asking.ts')
+    if (names.length === 0) return new MountedVaults(invocation, undefined, [])
+    const { secretGiver, vaultRow } = await import('./vault-asking.ts')
+    const giver = await secretGiver(invocation)
     const rows: VaultRow[] = []
     for (const name of new Set(names)) rows.push(await vaultRow(invocation, nameOfText(name)))
-    for (const row of rows)
-      if (row.state !== 'open') await giver.prepare(`Passphrase of ${printable(row.name)}`, keyringAccount(row.vaultId))
+    for (const row of rows) if (row.state !== 'open') await giver.prepare(`Passphrase of ${printable(row.name)}`, row.vaultId)
     return new MountedVaults(invocation, giver, rows)
   }
 
   /** Opens them in the tree that is mounted now. Throws the first error after all were tried. */
   async open(): Promise<void> {
-    if (this.#rows.length === 0) return
+    const giver = this.#giver
+    if (!giver) return
     const { openVault } = await import('./vault.ts')
     let failed: unknown
     for (const row of this.#rows) {
       if (row.state === 'open') continue
       try {
-        await openVault(this.#invocation, this.#giver, row)
+        await openVault(this.#invocation, giver, row)
       } catch (error) {
         failed ??= error
       }

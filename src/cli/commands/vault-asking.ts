@@ -4,14 +4,13 @@
  * Must stay true: a passphrase is asked for only where it is needed (an open vault answers without), and wiped when the request was
  * answered; a wrong one that was typed may be typed again.
  */
-import { Passphrase } from '../../crypto/passphrase.ts'
+import type { Passphrase } from '../../crypto/passphrase.ts'
 import type { Name } from '../../vfs/contract.ts'
 import type { Invocation } from '../command.ts'
 import type { Secrets } from '../control/secrets.ts'
-import { wipe } from '../control/secrets.ts'
 import { CommandError } from '../exit-codes.ts'
 import { askLibrary } from '../library-client.ts'
-import { keyringAccount, type SecretGiver } from '../passphrases.ts'
+import type { SecretGiver } from '../passphrases.ts'
 import type { RequestArguments, RequestName, RequestResult, RequestUpdate } from '../service/requests.ts'
 import type { VaultRow } from '../service/vault-requests.ts'
 import { printable } from '../terminal/terminal.ts'
@@ -21,6 +20,12 @@ export interface VaultQuestion<N extends RequestName> {
   readonly request: N
   readonly arguments: RequestArguments<N>
   readonly update?: (update: RequestUpdate<N>) => void
+}
+
+/** Where the secrets of this command come from. What that needs is loaded with the first command that asks. */
+export async function secretGiver(invocation: Invocation): Promise<SecretGiver> {
+  const { SecretGiver } = await import('../passphrases.ts')
+  return new SecretGiver(invocation)
 }
 
 /** Asks without any secret. */
@@ -81,10 +86,15 @@ export async function askInVault<N extends RequestName>(
 }
 
 async function passphraseSecret(giver: SecretGiver, row: VaultRow): Promise<readonly ['passphrase', Passphrase]> {
-  return ['passphrase', await giver.existing(`Passphrase of ${printable(row.name)}`, keyringAccount(row.vaultId))]
+  return ['passphrase', await giver.existing(`Passphrase of ${printable(row.name)}`, row.vaultId)]
 }
 
 async function recoverySecret(giver: SecretGiver): Promise<readonly ['recovery', Passphrase]> {
   using key = await giver.recovery()
+  const { Passphrase } = await import('../../crypto/passphrase.ts')
   return ['recovery', key.use(bytes => new Passphrase(bytes))]
+}
+
+function wipe(secrets: Secrets): void {
+  for (const secret of secrets.values()) secret[Symbol.dispose]()
 }

@@ -1,12 +1,12 @@
 /** sdmount vault passwd, recover, slot add, slot remove, slot list: what opens a vault. */
-import { Passphrase } from '../../crypto/passphrase.ts'
+import type { Passphrase } from '../../crypto/passphrase.ts'
 import type { Command, Invocation } from '../command.ts'
-import { keyringAccount, NEW_PASSPHRASE_OPTIONS, PASSPHRASE_OPTIONS, RecoveryNote, SecretGiver } from '../passphrases.ts'
+import { NEW_PASSPHRASE_OPTIONS, PASSPHRASE_OPTIONS } from '../passphrase-options.ts'
 import type { SlotChange, SlotRow, VaultRow } from '../service/vault-requests.ts'
 import { table } from '../terminal/table.ts'
 import { printable } from '../terminal/terminal.ts'
 import { required } from './arguments.ts'
-import { askInVault, askWithSecret, vaultRow } from './vault-asking.ts'
+import { askInVault, askWithSecret, secretGiver, vaultRow } from './vault-asking.ts'
 
 const NAME = { name: 'name', required: true, help: "the vault's name, as `vault list` shows it" } as const
 const RECOVERY = 'recovery'
@@ -84,7 +84,7 @@ const remove: Command = {
     const row = await vaultRow(invocation, required(invocation, 'name'))
     const label = invocation.text('label') ?? ''
     const change: SlotChange = { does: 'remove', label }
-    await askWithSecret(invocation, new SecretGiver(invocation), row, { request: 'vault.slot', arguments: { name: row.name, change } })
+    await askWithSecret(invocation, await secretGiver(invocation), row, { request: 'vault.slot', arguments: { name: row.name, change } })
     invocation.terminal.print(`"${label}" opens ${printable(row.name)} no longer`)
     return 'ok'
   },
@@ -100,7 +100,7 @@ of a closed vault the passphrase is asked for.`,
   examples: [{ line: 'sdmount vault slot list Private', does: 'labels and dates' }],
   async run(invocation) {
     const name = required(invocation, 'name')
-    const { slots } = await askInVault(invocation, new SecretGiver(invocation), name, { request: 'vault.slots', arguments: { name } })
+    const { slots } = await askInVault(invocation, await secretGiver(invocation), name, { request: 'vault.slots', arguments: { name } })
     if (invocation.option('json')) invocation.terminal.print(JSON.stringify(slots))
     else for (const line of table(['LABEL', 'KIND', 'MADE', 'COST'], slots.map(slotCells))) invocation.terminal.print(line)
     return 'ok'
@@ -110,7 +110,7 @@ of a closed vault the passphrase is asked for.`,
 export const vaultKeyCommands: readonly Command[] = [passwd, recover, add, remove, list]
 
 async function changeWithNew(invocation: Invocation, row: VaultRow, change: SlotChange, recovery: boolean): Promise<void> {
-  const giver = new SecretGiver(invocation)
+  const giver = await secretGiver(invocation)
   const kept: { passphrase?: Passphrase } = {}
   await askWithSecret(
     invocation,
@@ -121,17 +121,18 @@ async function changeWithNew(invocation: Invocation, row: VaultRow, change: Slot
       recovery,
       more: async () => {
         const passphrase = await giver.fresh(`New passphrase of ${printable(row.name)}`, 'new-passphrase')
-        kept.passphrase = passphrase.use(bytes => new Passphrase(bytes))
+        kept.passphrase = passphrase.copy()
         return new Map([['new', passphrase]])
       },
     },
   )
   using passphrase = kept.passphrase
-  if (passphrase) giver.keep(keyringAccount(row.vaultId), passphrase)
+  if (passphrase) giver.keep(row.vaultId, passphrase)
 }
 
 async function newRecovery(invocation: Invocation, row: VaultRow): Promise<'ok'> {
-  const [{ SecretKey }, { recoveryWords }] = await Promise.all([
+  const [{ carried, RecoveryNote }, { SecretKey }, { recoveryWords }] = await Promise.all([
+    import('../passphrases.ts'),
     import('../../crypto/secret-key.ts'),
     import('../../crypto/vault/recovery-words.ts'),
   ])
@@ -141,10 +142,10 @@ async function newRecovery(invocation: Invocation, row: VaultRow): Promise<'ok'>
   try {
     await askWithSecret(
       invocation,
-      new SecretGiver(invocation),
+      await secretGiver(invocation),
       row,
       { request: 'vault.slot', arguments: { name: row.name, change } },
-      { more: async () => new Map([['new-recovery', recovery.use(bytes => new Passphrase(bytes))]]) },
+      { more: async () => new Map([['new-recovery', carried(recovery)]]) },
     )
   } catch (error) {
     note.discard()

@@ -5,14 +5,14 @@ import type { SnapshotInfo } from '../../vfs/volumes/vault/vault.ts'
 import type { Command, Invocation } from '../command.ts'
 import { CommandError } from '../exit-codes.ts'
 import type { OptionName } from '../options.ts'
-import { PASSPHRASE_OPTIONS, SecretGiver } from '../passphrases.ts'
+import { PASSPHRASE_OPTIONS } from '../passphrase-options.ts'
 import type { VaultProgress } from '../service/vault-requests.ts'
 import { bytes, count } from '../terminal/format.ts'
 import { Progress } from '../terminal/progress.ts'
 import { table } from '../terminal/table.ts'
 import { printable } from '../terminal/terminal.ts'
 import { required } from './arguments.ts'
-import { askInVault } from './vault-asking.ts'
+import { askInVault, secretGiver } from './vault-asking.ts'
 
 const NAME = { name: 'name', required: true, help: "the vault's name, as `vault list` shows it" } as const
 const ASKED = 'Of a vault that is closed the passphrase is asked for; it is open for the time of the command, and not in the tree.'
@@ -38,7 +38,7 @@ ${ASKED}`,
   examples: [{ line: 'sdmount vault info Private', does: 'numbers' }],
   async run(invocation) {
     const name = required(invocation, 'name')
-    const row = await askInVault(invocation, new SecretGiver(invocation), name, { request: 'vault.info', arguments: { name } })
+    const row = await askInVault(invocation, await secretGiver(invocation), name, { request: 'vault.info', arguments: { name } })
     const { terminal } = invocation
     const { info: numbers } = row
     if (invocation.option('json')) {
@@ -130,7 +130,7 @@ ${ASKED}`,
   async run(invocation) {
     const name = required(invocation, 'name')
     const label = invocation.text('label')
-    const made = await askInVault(invocation, new SecretGiver(invocation), name, {
+    const made = await askInVault(invocation, await secretGiver(invocation), name, {
       request: 'vault.snapshot',
       arguments: { name, ...(label === undefined ? {} : { label }) },
     })
@@ -150,7 +150,7 @@ ${ASKED}`,
   examples: [{ line: 'sdmount vault snapshots Private', does: 'names and times' }],
   async run(invocation) {
     const name = required(invocation, 'name')
-    const answer = await askInVault(invocation, new SecretGiver(invocation), name, { request: 'vault.snapshots', arguments: { name } })
+    const answer = await askInVault(invocation, await secretGiver(invocation), name, { request: 'vault.snapshots', arguments: { name } })
     if (invocation.option('json'))
       invocation.terminal.print(JSON.stringify(answer.snapshots.map(one => ({ ...one, name: printable(one.name) }))))
     else {
@@ -177,7 +177,7 @@ ${ASKED}`,
   async run(invocation) {
     const name = required(invocation, 'name')
     const rules = rulesOf(invocation)
-    const answer = await askInVault(invocation, new SecretGiver(invocation), name, { request: 'vault.prune', arguments: { name, rules } })
+    const answer = await askInVault(invocation, await secretGiver(invocation), name, { request: 'vault.prune', arguments: { name, rules } })
     for (const one of answer.removed) invocation.terminal.print(`dropped ${printable(one.name)}`)
     invocation.terminal.print(`${answer.kept.length} kept, ${answer.removed.length} dropped`)
     return 'ok'
@@ -193,7 +193,7 @@ async function withProgress<N extends 'vault.check' | 'vault.gc'>(
 ) {
   const progress = new Progress(invocation.terminal)
   try {
-    return await askInVault<N>(invocation, new SecretGiver(invocation), given.name, {
+    return await askInVault<N>(invocation, await secretGiver(invocation), given.name, {
       request,
       arguments: given,
       update: ({ what, fraction }: VaultProgress) => progress.show(what, fraction),

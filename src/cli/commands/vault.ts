@@ -1,13 +1,12 @@
 /** sdmount vault create, add, remove, list, open, close: sealed folders that appear with a passphrase. */
 import { mkdirSync } from 'node:fs'
-import { Passphrase } from '../../crypto/passphrase.ts'
 import type { Name } from '../../vfs/contract.ts'
 import type { Command, Invocation } from '../command.ts'
-import { wipe } from '../control/secrets.ts'
 import { CommandError } from '../exit-codes.ts'
 import { askLibrary } from '../library-client.ts'
 import { nameOfText } from '../names.ts'
-import { keyringAccount, PASSPHRASE_OPTIONS, RecoveryNote, SecretGiver } from '../passphrases.ts'
+import { PASSPHRASE_OPTIONS } from '../passphrase-options.ts'
+import type { SecretGiver } from '../passphrases.ts'
 import { pathProblem, resolveFolder } from '../paths.ts'
 import { parseTime } from '../quantities.ts'
 import type { VaultRow } from '../service/vault-requests.ts'
@@ -15,7 +14,7 @@ import { duration } from '../terminal/format.ts'
 import { table } from '../terminal/table.ts'
 import { printable } from '../terminal/terminal.ts'
 import { libraryOf, required } from './arguments.ts'
-import { askVaults, askWithSecret, vaultRow } from './vault-asking.ts'
+import { askVaults, askWithSecret, secretGiver, vaultRow } from './vault-asking.ts'
 
 const create: Command = {
   words: ['vault', 'create'],
@@ -39,17 +38,19 @@ the mounted tree.`,
     const { terminal, signal } = invocation
     const name = required(invocation, 'name')
     const path = newFolder(invocation)
-    const giver = new SecretGiver(invocation)
-    const [{ SecretKey }, { recoveryWords }] = await Promise.all([
+    const giver = await secretGiver(invocation)
+    const [{ carried, RecoveryNote }, { SecretKey }, { recoveryWords }] = await Promise.all([
+      import('../passphrases.ts'),
       import('../../crypto/secret-key.ts'),
       import('../../crypto/vault/recovery-words.ts'),
     ])
     using passphrase = await giver.fresh(`New passphrase of ${printable(name)}`, 'passphrase')
     using recovery = SecretKey.random()
     const note = new RecoveryNote(invocation, recoveryWords(recovery))
+    using carriedRecovery = carried(recovery)
     const secrets = new Map([
       ['passphrase', passphrase],
-      ['new-recovery', recovery.use(bytes => new Passphrase(bytes))],
+      ['new-recovery', carriedRecovery],
     ])
     try {
       const made = await askLibrary({
@@ -60,7 +61,7 @@ the mounted tree.`,
         create: true,
         signal,
       })
-      giver.keep(keyringAccount(made.vaultId), passphrase)
+      giver.keep(made.vaultId, passphrase)
       if (invocation.option('json')) terminal.print(JSON.stringify(forPrograms(made)))
       else
         terminal.print(
@@ -72,8 +73,6 @@ the mounted tree.`,
     } catch (error) {
       note.discard()
       throw error
-    } finally {
-      wipe(secrets)
     }
   },
 }
@@ -164,7 +163,7 @@ is remembered for this vault.`,
     if (row.state === 'not mounted') {
       throw new CommandError('not-mounted', `the library is not mounted: run sdmount MOUNTPOINT --vault ${printable(row.name)}`)
     }
-    await openVault(invocation, new SecretGiver(invocation), row)
+    await openVault(invocation, await secretGiver(invocation), row)
     return 'ok'
   },
 }

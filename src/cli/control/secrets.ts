@@ -21,8 +21,6 @@ import { CommandError } from '../exit-codes.ts'
 /** What passes: passphrases, and recovery keys (32 bytes), by name. Whoever got them disposes of them. */
 export type Secrets = ReadonlyMap<string, Passphrase>
 
-export const NO_SECRETS: Secrets = new Map()
-
 const OFFERED_LIMIT = 32
 const SECRETS_LIMIT = 4
 const KEY_FORM = /^[0-9a-f]{88}$/
@@ -87,8 +85,7 @@ export function sealSecrets(offered: string, secrets: Secrets): Envelope {
   return { to: offered, from, salt: space.salt.toString('hex'), sealed }
 }
 
-/** Wipes all of them. */
-export function wipe(secrets: Secrets): void {
+function wipe(secrets: Secrets): void {
   for (const secret of secrets.values()) secret[Symbol.dispose]()
 }
 

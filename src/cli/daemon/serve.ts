@@ -14,7 +14,7 @@ import type { Index } from '../../index/contract.ts'
 import type { LibraryPaths } from '../../library/layout.ts'
 import { openLibrary } from '../../library/library.ts'
 import type { Log } from '../../log.ts'
-import { SecretExchange } from '../control/secrets.ts'
+import type { SecretExchange } from '../control/secrets.ts'
 import { ControlServer } from '../control/server.ts'
 import { CommandError } from '../exit-codes.ts'
 import { isDriveLetter } from '../paths.ts'
@@ -67,7 +67,7 @@ export async function serveMount(
   const mounted = ending.adopt(await MountedTree.open({ library, index, log, settings }), tree => tree.close())
   const session = await mountOrExplain(mounted)
   ending.defer(() => detach(session, log))
-  const service = { library, index, log, mounted, exchange: new SecretExchange() }
+  const service = { library, index, log, mounted, exchange: secretExchange() }
   server = await ControlServer.listen(
     library.paths.socket,
     (request, context) => answer(service, request.request, request.arguments, context),
@@ -80,6 +80,12 @@ export async function serveMount(
   await Promise.race([session.ended, unmountOnSignal(session, signal, log)])
   log.info('unmounted')
   await server.stopAnswering()
+}
+
+/** One for the daemon's life, made when the first secret is to come. */
+function secretExchange(): () => Promise<SecretExchange> {
+  let made: Promise<SecretExchange> | undefined
+  return () => (made ??= import('../control/secrets.ts').then(({ SecretExchange }) => new SecretExchange()))
 }
 
 /** Clears what a killed daemon left, and checks that the folder can be mounted on. */

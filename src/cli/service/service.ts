@@ -10,7 +10,7 @@ import type { Index } from '../../index/contract.ts'
 import type { Library } from '../../library/library.ts'
 import type { Log } from '../../log.ts'
 import type { Name } from '../../vfs/contract.ts'
-import { NO_SECRETS, type SecretExchange, type Secrets, wipe } from '../control/secrets.ts'
+import type { SecretExchange, Secrets } from '../control/secrets.ts'
 import { CommandError } from '../exit-codes.ts'
 import type { MountedTree } from './mounted-tree.ts'
 import type { RequestArguments, RequestName, RequestResult, RequestUpdate } from './requests.ts'
@@ -22,8 +22,8 @@ export interface Service {
   readonly log: Log
   /** The tree and its mount, in the daemon. */
   readonly mounted: MountedTree | undefined
-  /** Where secrets come over a socket: what opens them. */
-  readonly exchange?: SecretExchange
+  /** Where secrets come over a socket: what opens them, made with the first. */
+  readonly exchange?: () => Promise<SecretExchange>
 }
 
 export interface HandlerContext<N extends RequestName> {
@@ -95,11 +95,11 @@ export async function answer(
     throw new CommandError('daemon', `the running daemon does not know the request "${name}"; was it started by another version?`)
   const handler = (await HANDLERS[name as RequestName]()) as Handler<RequestName>
   const { secrets, ...plain } = given
-  const opened = secrets !== undefined && service.exchange ? service.exchange.open(secrets) : NO_SECRETS
+  const opened: Secrets = secrets !== undefined && service.exchange ? (await service.exchange()).open(secrets) : new Map()
   try {
     return await handler.handle(service, handler.parse(new Arguments(plain)), { ...context, secrets: context.secrets ?? opened })
   } finally {
-    wipe(opened)
+    for (const secret of opened.values()) secret[Symbol.dispose]()
   }
 }
 

@@ -28,7 +28,7 @@ export const offerSecretKey: Handler<'secret.key'> = {
   parse: () => ({}),
   handle: async service => {
     if (!service.exchange) throw new CommandError('daemon', 'secrets need no key here')
-    return { key: service.exchange.offer() }
+    return { key: (await service.exchange()).offer() }
   },
 }
 

@@ -13,7 +13,7 @@ import { CommandError } from '../exit-codes.ts'
 import { usersOf } from '../mounts.ts'
 import { nameOfText } from '../names.ts'
 import { printable } from '../terminal/terminal.ts'
-import { type OpenOptions, OpenVault, type VaultGround } from './open-vault.ts'
+import type { OpenOptions, OpenVault, VaultGround } from './open-vault.ts'
 import { vaultSettings } from './vault-record.ts'
 
 const IDLE_CHECK_MS = 1000
@@ -23,6 +23,12 @@ interface Held {
   readonly ending: AbortController
   readonly work: Set<Promise<unknown>>
   usedAtMs: number
+}
+
+/** What a vault needs is loaded with the first. */
+async function openVault(...given: Parameters<typeof OpenVault.open>): Promise<OpenVault> {
+  const { OpenVault } = await import('./open-vault.ts')
+  return await OpenVault.open(...given)
 }
 
 export class Vaults {
@@ -53,7 +59,7 @@ export class Vaults {
     if (this.#ended) throw new CommandError('not-mounted', 'the tree is being unmounted')
     if (this.#held.has(record.id) || this.#opening.has(record.id))
       throw new CommandError('vault', `the vault "${printable(record.name)}" is open already`)
-    const opening = OpenVault.open(this.#ground, record, secrets, { ...options, listener: this.#tree.listener })
+    const opening = openVault(this.#ground, record, secrets, { ...options, listener: this.#tree.listener })
     this.#opening.set(record.id, opening)
     try {
       const vault = await opening
