@@ -214,6 +214,9 @@ test('a log that is damaged where nothing else has it opens read-only as it was 
   const segment = store.blobs.get('log/000000000002')!
   segment[segment.length >> 1]! ^= 1
   const options = vaultOptions(keys, store, join(directory, 'log'), { limits })
+  const reading = await VaultVolume.open({ ...options, readOnly: true })
+  await t.throwsAsync(reading.check({ repair: true, signal, progress() {} }), { instanceOf: FsError, message: /reading only/ })
+  await reading.close()
   const volume = await VaultVolume.open(options)
   t.true(volume.traits.readOnly)
   t.regex(volume.status().detail ?? '', /damaged/)

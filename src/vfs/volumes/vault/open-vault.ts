@@ -152,7 +152,10 @@ function assemble(options: VaultOptions, state: OpenedState): OpenedVault {
     damage,
     generation: () => writer.position.sequence,
     storedDamage: () => findLogDamage(keys, store),
-    supersede: () => commits.supersede(),
+    async supersede() {
+      if (options.readOnly) throw new FsError('read-only', 'the vault is open for reading only', { operation: 'repair' })
+      await commits.supersede()
+    },
     async close() {
       if (isClosed) return
       isClosed = true
