@@ -2,7 +2,7 @@
  * A cloud volume for tests, on a ground of its own in a temporary directory: index, cache, staging, journal.
  * `reopen` is what a new process finds; `crash` copies what the kernel was given, as a process that is killed leaves it.
  */
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Backend } from '../../../src/backends/contract.ts'
@@ -18,6 +18,12 @@ import { fileOf } from '../../../src/vfs/volumes/cloud/contents.ts'
 import { context } from '../volume-contract.ts'
 
 const KEY = Buffer.alloc(32, 9)
+
+/** Also of grounds that are left as a killed process leaves them. */
+const directories = new Set<string>()
+process.once('exit', () => {
+  for (const directory of directories) rmSync(directory, { recursive: true, force: true })
+})
 
 export interface CloudGroundOptions {
   readonly backend: Backend
@@ -59,6 +65,7 @@ export class TestGround {
 
   constructor(options: CloudGroundOptions) {
     this.directory = options.directory ?? mkdtempSync(join(tmpdir(), 'sdmount-cloud-'))
+    directories.add(this.directory)
     this.#keep = options.keep ?? false
     const log = options.log ?? silentLog
     const at = (name: string) => join(this.directory, name)
@@ -111,6 +118,7 @@ export class TestGround {
   /** The directory as a process that is killed now leaves it: what was handed to the kernel, and no more. */
   asLeftByCrash(): string {
     const copy = mkdtempSync(join(tmpdir(), 'sdmount-cloud-'))
+    directories.add(copy)
     for (const name of ['index', 'staging', 'journal.db', 'journal.db-wal']) copyTree(join(this.directory, name), join(copy, name))
     return copy
   }
@@ -174,8 +182,4 @@ export async function bucketOf(backend: Backend): Promise<string[]> {
     continuation = page.next
     if (continuation === undefined) return lines.sort()
   }
-}
-
-export function entriesOf(directory: string): string[] {
-  return readdirSync(directory)
 }
