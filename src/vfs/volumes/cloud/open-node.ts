@@ -15,6 +15,9 @@ import type { WorkId } from '../../../cache/writeback/work.ts'
 import { errorKind, FsError } from '../../../errors.ts'
 import { Attributes, type Ino } from '../../contract.ts'
 
+/** So long a read waits for an upload that took away what it reads. */
+const PATIENCE_MS = 5000
+
 export type Signal = () => AbortSignal | undefined
 
 export type OwnWork = (ino: Ino, signal: AbortSignal | undefined) => Promise<void> | undefined
@@ -176,12 +179,22 @@ export class FollowingReader implements BaseReader {
       const kind = errorKind(error)
       if (kind !== 'stale' && kind !== 'not-found') throw error
       // The bucket may have what this volume made of it already, and the index not yet.
-      if (this.#node.remote === asked) await this.#node.ownWork(this.#node.ino, signal())
+      if (this.#node.remote === asked) await this.#ownWork(signal())
       const { remote } = this.#node
       if (!remote || remote === asked) throw kind === 'stale' ? error : gone(error)
       const into = Buffer.allocUnsafe(lengthBytes)
       const again = this.read(position, into, signal)
       return typeof again === 'number' ? into.subarray(0, again) : again
+    }
+  }
+
+  /** Waits for what is being done for the node, for a while: it may have to be tried again and again. */
+  async #ownWork(signal: AbortSignal | undefined): Promise<void> {
+    const patience = AbortSignal.timeout(PATIENCE_MS)
+    try {
+      await this.#node.ownWork(this.#node.ino, signal ? AbortSignal.any([signal, patience]) : patience)
+    } catch (error) {
+      if (signal?.aborted) throw error
     }
   }
 }
