@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import test from 'ava'
 import { VaultVolume } from '../../src/vfs/volumes/vault/vault.ts'
 import { SeededRandom, seedOf } from '../support/random.ts'
+import { context } from '../vfs/volume-contract.ts'
 import { MemoryStore, storeAfter } from './memory-store.ts'
 import { dump, step } from './random-operations.ts'
 import { testKeys, vaultOptions } from './vault-fixture.ts'
@@ -77,4 +78,38 @@ test('after a crash at any write all that was synced is there, and nothing is ha
     await found.close()
     rmSync(work, { recursive: true, force: true })
   }
+})
+
+test('a record whose header lies across two sectors of which one was written is torn, not damaged', async t => {
+  const directory = mkdtempSync(join(tmpdir(), 'sdmount-crash-'))
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }))
+  const keys = testKeys()
+  const store = new MemoryStore()
+  await VaultVolume.create(vaultOptions(keys, store, join(directory, 'first')))
+  const volume = await VaultVolume.open(vaultOptions(keys, store, join(directory, 'first')))
+  const segment = 'log/000000000002'
+  const left = () => 512 - ((store.blobs.get(segment)?.length ?? 0) % 512)
+  for (let i = 0; i < 5000 && (i === 0 || left() >= 8); i++) {
+    volume.mkdir(context, volume.rootIno, `${i}`.padEnd(1 + ((i * 7) % 100), 'x'), 0o755)
+    volume.syncfs()
+  }
+  const before = store.blobs.get(segment)!.length
+  const boundary = before + left()
+  t.true(left() < 8)
+  const tree = dump(volume)
+  volume.mkdir(context, volume.rootIno, 'torn', 0o755)
+  volume.syncfs()
+  for (const [what, from, to] of [
+    ['behind', boundary, undefined],
+    ['before', before, boundary],
+  ] as const) {
+    const bytes = Buffer.from(store.blobs.get(segment)!).fill(0, from, to)
+    const found = await VaultVolume.open(
+      vaultOptions(keys, new MemoryStore(new Map(store.blobs).set(segment, bytes)), join(directory, what)),
+    )
+    t.false(found.traits.readOnly, found.status().detail)
+    t.deepEqual(dump(found), tree)
+    await found.close()
+  }
+  await volume.close()
 })

@@ -24,6 +24,9 @@ import {
   segmentBlob,
 } from './log-format.ts'
 
+/** What a disk writes whole or not at all. */
+const SECTOR_BYTES = 512
+
 export interface PlacedRecord {
   readonly record: LogRecord
   /** Behind it. */
@@ -174,7 +177,7 @@ export class LogReader {
     this.#store.read(segmentBlob(number), offset, header)
     const length = recordLength(header)
     if (length === 'unwritten') return 'torn'
-    if (length === 'damaged') return 'damaged'
+    if (length === 'damaged') return isHalfWritten(header, offset) ? 'torn' : 'damaged'
     const end = offset + RECORD_HEADER_BYTES + length
     if (end > sizeBytes) return 'torn'
     const piece = Buffer.allocUnsafe(length)
@@ -201,4 +204,11 @@ export class LogReader {
   #size(number: number): number | undefined {
     return this.#store.list(segmentBlob(number)).find(({ name }) => name === segmentBlob(number))?.sizeBytes
   }
+}
+
+/** Whether a record's header lies across two sectors, only one of which reached the disk. */
+function isHalfWritten(header: Buffer, offset: number): boolean {
+  const split = SECTOR_BYTES - (offset % SECTOR_BYTES)
+  if (split >= header.length) return false
+  return header.subarray(0, split).every(byte => byte === 0) || header.subarray(split).every(byte => byte === 0)
 }
