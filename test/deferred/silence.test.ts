@@ -10,6 +10,9 @@ import { context, listNames } from '../vfs/volume-contract.ts'
 import { type DeferredTestOptions, type OpenedDeferred, openDeferred } from './open.ts'
 import { Stoppable, whyNotStoppable } from './stoppable.ts'
 
+/** Long enough for a thread that is only kept waiting by a busy machine. */
+const DEADLINE_MS = 5_000
+
 const why = whyNotStoppable()
 const hanging = why ? test.serial.skip : test.serial
 
@@ -28,7 +31,7 @@ async function world(t: ExecutionContext, options: DeferredTestOptions = {}): Pr
   writeFileSync(join(server.source, 'b'), 'second')
   mkdirSync(join(server.source, 'd'))
   writeFileSync(join(server.source, 'd', 'e'), 'third')
-  const opened = await openDeferred({ deadlineMs: 2_000, folder: server.path, ...options })
+  const opened = await openDeferred({ deadlineMs: DEADLINE_MS, folder: server.path, ...options })
   let isDisposed = false
   const dispose = async () => {
     if (isDisposed) return
