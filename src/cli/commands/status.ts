@@ -70,9 +70,9 @@ function queueLine(name: Name, queue: QueueInfo): string {
 }
 
 function stateOf(volume: LibraryStatus['volumes'][number]): string {
-  if (volume.state === 'scanning' && volume.scan)
-    return `scanning: ${count(volume.scan.entries)} at ${count(Math.round(volume.scan.entriesPerSecond))}/s`
   const state = volume.drive === 'deferred' ? `${volume.state} (deferred)` : volume.state
+  if (volume.state === 'scanning' && volume.scan)
+    return `${state}: ${count(volume.scan.entries)} at ${count(Math.round(volume.scan.entriesPerSecond))}/s`
   return volume.detail === undefined ? state : `${state}: ${volume.detail}`
 }
 
