@@ -143,8 +143,9 @@ test('work that is held is neither due nor counted, until it is let go or anothe
   t.is(it.runnable(1, 10).length, 1)
   it.hold(held)
   it.retryAll(1)
-  t.is(it.runnable(1, 10).length, 1)
+  t.is(it.runnable(1, 10).length, 0, 'who asks for another attempt has not closed the file')
   it.presumeTried(1)
+  t.is(it.runnable(1, 10).length, 1)
   t.is(it.get(held)!.attempts, 1)
   const refuse = (): never => {
     throw new Error('no')
@@ -190,6 +191,22 @@ test('a conflict carries the other work of the node along', t => {
   t.like(it.get(cleared)!.action, { key: 'a.conflict' })
   t.like(it.get(foreign)!.action, { key: 'a' })
   t.deepEqual(ids(it.runnable(1, 10)), [first, foreign])
+})
+
+test('what stays on a key after a conflict is not done without a condition', t => {
+  const it = journal(t)
+  for (const next of [remove('a', 'own'), put('a', { node: 6, expected: 'own' })]) {
+    const [first, stays, last] = it.enqueue([put('a', { node: 5, expected: { etag: 'e' } }), next, remove('a', 'own')]) as [
+      number,
+      number,
+      number,
+    ]
+    it.retarget(first, 'a.conflict', 'absent')
+    t.deepEqual(it.get(stays)!.action.expected, { etag: 'e' })
+    t.is(it.get(last)!.action.expected, 'own')
+    t.is(it.get(first)!.action.expected, 'absent')
+    it.forget(1)
+  }
 })
 
 test('newer content takes the place of what has not begun', t => {

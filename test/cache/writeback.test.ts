@@ -338,6 +338,28 @@ test('what does not pass by itself stays, with its reason, until somebody says s
   t.deepEqual(await objects(memory), ['a'])
 })
 
+test('what waits behind failed work is not waited for: it counts as failed until that is tried again', async t => {
+  const memory = new MemoryBackend()
+  let refuse = true
+  const { backend } = watched(memory, call =>
+    refuse && call.operation === 'put' ? new BackendError('file-too-large', 'larger than the store takes') : undefined,
+  )
+  const world = closed(t, new World({ backend }))
+  const first = world.put('a', Buffer.from('x'), 'absent')
+  const [moved, behind] = world.journal.enqueue([world.copyAction('a', 'b', { sourceExpected: 'own' }), world.deleteAction('b', 'own')])
+  const waiting = t.throwsAsync(world.engine.done(behind!, AbortSignal.timeout(60_000)))
+  world.engine.start()
+  t.is(errorKind(await t.throwsAsync(world.engine.done(first))), 'file-too-large')
+  t.is(errorKind(await waiting), 'file-too-large')
+  await world.engine.drained(AbortSignal.timeout(60_000))
+  t.like(world.engine.status(), { state: 'idle', queued: 0, queuedBytes: 0, failed: 3 })
+  t.is(errorKind(await t.throwsAsync(world.engine.done(moved!, AbortSignal.timeout(60_000)))), 'io')
+  refuse = false
+  world.engine.retryNow()
+  await world.engine.done(behind!)
+  t.deepEqual(await objects(memory), ['a'])
+})
+
 test('a store that is away is asked by one question, and the queue drains when it is back', async t => {
   const memory = new MemoryBackend()
   let away = true

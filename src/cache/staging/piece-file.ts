@@ -36,7 +36,8 @@ export class PieceFile {
   #position = 0
   #fd: number | undefined
   #exists: boolean
-  #unsyncedName = false
+  /** Also of a file of an earlier run: nobody knows whether its name ever came to the disk. */
+  #unsyncedName = true
 
   /** `salts`: of the runs that wrote to it; none for a file that is to be made. */
   constructor(ground: StagingGround, id: Buffer, salts: readonly Buffer[]) {
@@ -184,7 +185,8 @@ export class PieceFile {
   }
 }
 
-function flushed(fd: number, flush: (fd: number, callback: (error: NodeJS.ErrnoException | null) => void) => void): Promise<void> {
+/** The disk has what was written to a descriptor when this answers. */
+export function flushed(fd: number, flush: (fd: number, callback: (error: NodeJS.ErrnoException | null) => void) => void): Promise<void> {
   return new Promise((resolve, reject) => {
     flush(fd, error =>
       error ? reject(new FsError('io', 'the disk did not take what was written', { operation: 'fsync', cause: error })) : resolve(),

@@ -5,12 +5,13 @@
  * ended before the journal knew of them). Must stay true: nothing is removed that a journal row names.
  */
 import { randomBytes } from 'node:crypto'
-import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { closeSync, fdatasync, fsync, mkdirSync, openSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { SecretKey } from '../../crypto/secret-key.ts'
+import { FsError } from '../../errors.ts'
 import { type BaseReader, StagedReader } from './content.ts'
 import { FILE_ID_BYTES, SLOT_BYTES } from './format.ts'
-import type { StagingGround } from './piece-file.ts'
+import { flushed as descriptorFlushed, type StagingGround } from './piece-file.ts'
 import { StagedFile } from './staged-file.ts'
 
 const FILE_NAME = /^[0-9a-f]{32}$/
@@ -67,11 +68,37 @@ export class StagingArea {
     return count
   }
 
+  /** All that was written survives power loss when this answers: of all contents, whoever has them open. */
+  async sync(signal?: AbortSignal): Promise<void> {
+    const { directory } = this.#ground
+    for (const name of readdirSync(directory)) {
+      if (signal?.aborted) throw new FsError('interrupted', 'interrupted', { operation: 'sync' })
+      if (FILE_NAME.test(name)) await flushed(join(directory, name), fdatasync)
+    }
+    await flushed(directory, fsync)
+  }
+
   /** What all contents take on disk. Looks at each file. */
   diskBytes(): number {
     let bytes = 0
     for (const name of readdirSync(this.#ground.directory))
       bytes += statSync(join(this.#ground.directory, name), { throwIfNoEntry: false })?.blocks ?? 0
     return bytes * 512
+  }
+}
+
+/** Nothing to do where it is gone: nobody needs it any more. */
+async function flushed(path: string, flush: typeof fsync): Promise<void> {
+  let fd: number
+  try {
+    fd = openSync(path, 'r')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
+    throw new FsError('io', 'the disk that keeps what waits for its upload failed', { operation: 'fsync', cause: error })
+  }
+  try {
+    await descriptorFlushed(fd, flush)
+  } finally {
+    closeSync(fd)
   }
 }

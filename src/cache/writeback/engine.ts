@@ -176,6 +176,8 @@ export class WritebackEngine {
     const work = this.#journal.get(id)
     if (!work) return Promise.resolve()
     if (work.state === 'failed') return Promise.reject(new FsError('io', work.error ?? 'failed', { operation: 'upload' }))
+    if (this.#journal.stuck(this.#volume).includes(id))
+      return Promise.reject(new FsError('io', 'an earlier upload to this name failed', { operation: 'upload' }))
     return new Promise((resolve, reject) => {
       const waiters = this.#waiters.get(id) ?? new Set()
       this.#waiters.set(id, waiters)
@@ -345,7 +347,8 @@ export class WritebackEngine {
     this.#journal.postpone(work.id, this.#now() + delayMs, reason, failed)
     if (failed) {
       this.#log.warning('an upload failed and needs attention', error)
-      for (const waiter of this.#waiters.get(work.id) ?? []) waiter.reject(error)
+      for (const id of [work.id, ...this.#journal.stuck(this.#volume)])
+        for (const waiter of this.#waiters.get(id) ?? []) waiter.reject(error)
     }
   }
 

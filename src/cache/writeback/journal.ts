@@ -163,6 +163,8 @@ export class Journal {
         this.#statements.move.run({ id: other.id, from: row.key, to: key })
         this.#touch(other.id, workOf(this.#statements.get.get(other.id)!).action)
       }
+      // What stays on the old key expects what this one did: nothing of ours was left there.
+      if (key !== row.key) this.#resolveNext(row, row.key, row.expected)
       this.#statements.expect.run(
         encodeExpected(expected),
         sourceExpected === undefined ? row.source_expected : encodeExpected(sourceExpected),
@@ -172,14 +174,17 @@ export class Journal {
     })
   }
 
-  /** Failed work, and what waits for its time, may be tried now. */
+  /** Failed work, and what waits for its time, may be tried now; not what is held. */
   retryAll(volume: number): void {
     this.#write(() => this.#statements.retryAll.run(volume))
   }
 
-  /** A new process: what was queued may have been tried by the last one, with its answer lost. */
+  /** A new process: what was queued may have been tried by the last one, with its answer lost; nobody needs what was held. */
   presumeTried(volume: number): void {
-    this.#write(() => this.#statements.presumeTried.run(volume))
+    this.#write(() => {
+      this.#statements.presumeTried.run(volume)
+      this.#statements.letAllGo.run(volume)
+    })
   }
 
   /** It is done, or not wanted any more: then the bucket still has what it expected. */
@@ -199,6 +204,12 @@ export class Journal {
     return this.#read(() => this.#statements.any.get(volume)) !== undefined
   }
 
+  /** What waits behind failed work, on its keys, on theirs, and so on: it isn't done before somebody sees to that. */
+  stuck(volume: number): WorkId[] {
+    return this.#read(() => this.#statements.stuck.all(volume, STATE.failed, STATE.failed)).map(row => row.id)
+  }
+
+  /** What is stuck counts as failed. */
   counts(volume: number): QueueCounts {
     const counts = { queued: 0, queuedBytes: 0, stored: 0, failed: 0 }
     for (const row of this.#read(() => this.#statements.counts.all(volume))) {
@@ -208,6 +219,12 @@ export class Journal {
         counts.queued += row.count
         counts.queuedBytes += row.bytes
       }
+    }
+    if (counts.failed === 0) return counts
+    for (const row of this.#read(() => this.#statements.stuck.all(volume, STATE.failed, STATE.failed))) {
+      counts.queued--
+      counts.failed++
+      counts.queuedBytes -= row.bytes
     }
     return counts
   }
@@ -360,13 +377,23 @@ function prepare(database: Database) {
       'UPDATE work SET state = 0, expected = ?, source_expected = ?, write_id = ?, upload_id = NULL, part_bytes = NULL, due_ms = 0, attempts = attempts + 1 WHERE id = ?',
     ),
     retryAll: one(
-      'UPDATE work SET state = CASE WHEN upload_id IS NULL THEN 0 ELSE 1 END, due_ms = 0 WHERE volume = ? AND state IN (0, 1, 3) AND (due_ms > 0 OR state = 3)',
+      `UPDATE work SET state = CASE WHEN upload_id IS NULL THEN 0 ELSE 1 END, due_ms = 0 WHERE volume = ? AND state IN (0, 1, 3) AND (due_ms > 0 OR state = 3) AND due_ms <> ${HELD_MS}`,
     ),
+    letAllGo: one(`UPDATE work SET due_ms = 0 WHERE volume = ? AND due_ms = ${HELD_MS}`),
     presumeTried: one('UPDATE work SET attempts = 1 WHERE volume = ? AND state = 0 AND attempts = 0'),
     remove: one('DELETE FROM work WHERE id = ?'),
     forget: one('DELETE FROM work WHERE volume = ?'),
     counts: one<{ state: number; count: number; bytes: number }>(
       `SELECT state, count(*) AS count, sum(CASE WHEN kind = 1 THEN size ELSE 0 END) AS bytes FROM work WHERE volume = ? AND due_ms < ${HELD_MS} GROUP BY state`,
+    ),
+    stuck: one<{ id: number; bytes: number }>(
+      `WITH RECURSIVE behind(id) AS (
+         SELECT id FROM work WHERE volume = ? AND state = ?
+         UNION
+         SELECT later.work FROM behind JOIN touch mine ON mine.work = behind.id
+         JOIN touch later ON later.volume = mine.volume AND later.key = mine.key AND later.work > mine.work)
+       SELECT work.id AS id, CASE WHEN kind = 1 THEN size ELSE 0 END AS bytes FROM behind JOIN work ON work.id = behind.id
+       WHERE state NOT IN (?, ${STATE.stored}) AND due_ms < ${HELD_MS}`,
     ),
     list: one<WorkRow>(
       'SELECT id, volume, node, kind, state, key, expected, source, source_expected, size, attributes, base, write_id, attempts, due_ms, error, upload_id, part_bytes, result, created_ms, NULL AS root FROM work WHERE volume = ? ORDER BY id LIMIT ?',

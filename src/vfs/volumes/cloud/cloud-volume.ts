@@ -341,7 +341,9 @@ export class CloudVolume implements Volume {
 
   async syncfs(context: RequestContext): Promise<void> {
     for (const node of [...this.#core.open.values()]) await this.#writer.fsync(node, () => context.signal)
-    await Promise.all([this.#core.journal.durable(), this.#core.index.durable()])
+    const { staging, journal, index } = this.#core
+    // Also the contents of files that nobody has open any more: rows of the journal name them.
+    await Promise.all([staging.sync(context.signal), journal.durable(), index.durable()])
   }
 
   // --- open files ---

@@ -96,7 +96,7 @@ export class DirectoryMerge {
         after = child.name
         if (this.#seen.has(child.name) || !this.#mayGo(child)) continue
         index.removeEntry(this.#core.volume, this.directory, child.name)
-        this.#core.open.get(child.ino)?.lose()
+        this.#core.open.get(child.ino)?.loseElsewhere()
         if (isDirectory(child.mode)) this.#core.forgetPrefixes()
         listener.entryRemoved(this.directory, child.name, child.ino)
         this.#changes++
@@ -132,6 +132,8 @@ export class DirectoryMerge {
     if (node?.isDirty || node?.staged) return
     const attributes = index.node(ino)
     if (!attributes) return
+    // Who has it open reads the state that was opened; written to, it would take the place of one that nobody here has seen.
+    if (node) node.isLost = true
     open.delete(ino)
     index.objects.put({ ...(record ?? this.#core.newRecord(ino, undefined)), ...stateOf(listed), known: false })
     index.putNode(volume, asListed(Object.assign(new Attributes(), attributes), listed))
@@ -157,6 +159,7 @@ export class DirectoryMerge {
       const key = this.prefix + segmentOfName(name)
       if (this.#isOurs(key, known.object) || core.open.get(known.ino)?.isDirty) return 'leaving'
       core.index.removeEntry(core.volume, this.directory, name)
+      core.open.get(known.ino)?.loseElsewhere()
       core.listener.entryRemoved(this.directory, name, known.ino)
     }
     this.#seen.add(name)

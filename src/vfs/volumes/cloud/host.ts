@@ -212,7 +212,15 @@ export class CloudHost implements WritebackHost {
     const { index, volume, listener, open } = this.#core
     const link = index.links(attributes.ino)[0]
     if (!link) return
-    open.get(attributes.ino)?.lose()
+    const node = open.get(attributes.ino)
+    if (node?.isDirty) {
+      // What was written since is not in what they removed: it becomes an object of its own.
+      const gone = { key: undefined, etag: undefined, versionId: undefined, replaces: undefined }
+      index.objects.put({ ...this.#core.record(attributes.ino), ...gone, pending: true })
+      this.#core.commit()
+      return
+    }
+    node?.loseElsewhere()
     index.removeEntry(volume, link.parent, link.name)
     this.#core.commit()
     listener.entryRemoved(link.parent, link.name, attributes.ino)

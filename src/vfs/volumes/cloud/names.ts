@@ -115,9 +115,14 @@ export class Names {
     const targetKey = target && core.keyOf(newParent, newName, isDirectory(target.mode))
     const targetNode = target && !isExchange ? core.open.get(target.ino) : undefined
     if (targetNode) this.#keepReading(targetNode)
+    const open = core.open.get(node.ino)
+    // What can't be kept is found out before anything has changed.
+    if (open?.isDirty) open.staged?.checkpoint()
 
     core.index.renameEntry(core.volume, parent, name, newParent, newName, isExchange)
-    this.#nowAt(node, before, oldKey, replaced?.key === core.keyOf(newParent, newName, isFolder) ? replaced.etag : undefined)
+    // What isn't there yet was to replace something, too.
+    const replaces = replaced?.key === core.keyOf(newParent, newName, isFolder) ? replaced.etag : replaced?.replaces
+    this.#nowAt(node, before, oldKey, replaces)
     if (target && isExchange) this.#nowAt(target, core.record(target.ino), targetKey!, undefined)
     core.touchDirectory(parent)
     if (newParent !== parent) core.touchDirectory(newParent)
@@ -125,13 +130,19 @@ export class Names {
 
     const { journal, touched } = core
     touched.touch(oldKey)
-    journal.together(() => {
-      if (target && !isExchange) this.#parts.planner.remove(target.ino, { keeping: targetKey!, record: replaced! })
-      this.#plan(node)
-      // After what still has to be read there.
-      if (before.replaces !== undefined) this.#parts.planner.removeReplaced(oldKey, before.replaces)
-      if (target && isExchange) this.#plan(target)
-    })
+    const wasDirty = open?.isDirty
+    try {
+      journal.together(() => {
+        if (target && !isExchange) this.#parts.planner.remove(target.ino, { keeping: targetKey!, record: replaced! })
+        this.#plan(node)
+        // After what still has to be read there.
+        if (before.replaces !== undefined) this.#parts.planner.removeReplaced(oldKey, before.replaces)
+        if (target && isExchange) this.#plan(target)
+      })
+    } catch (error) {
+      if (open && wasDirty) open.isDirty = true
+      throw error
+    }
     if (targetNode) targetNode.lose()
     this.#keepEmpty(parent)
     this.#parts.kick()
@@ -171,8 +182,12 @@ export class Names {
     core.touched.touchAll()
   }
 
+  /** What was written goes along: the name that is taken over never stands for less than what the file has now. */
   #plan(node: Attributes): void {
-    if (!isDirectory(node.mode)) this.#parts.planner.move(this.#core.open.get(node.ino)?.attributes ?? node)
+    if (isDirectory(node.mode)) return
+    const open = this.#core.open.get(node.ino)
+    if (open?.isDirty) this.#parts.writer.save(open)
+    else this.#parts.planner.move(open?.attributes ?? node)
   }
 
   #make(context: RequestContext, parent: Ino, name: Name, mode: number, sizeBytes?: number): Attributes {

@@ -4,7 +4,7 @@
  * Owns: the places in its listing: a name seen once has a number for as long as the directory is open. Must stay true: what stays in
  * the directory is shown once, whatever comes and goes meanwhile.
  */
-import type { Answer, DirectorySink, Ino, Name, OpenDirectory, RequestContext } from '../../contract.ts'
+import type { DirectorySink, Ino, Name, OpenDirectory, RequestContext } from '../../contract.ts'
 import { S_IFDIR, S_IFMT } from '../../contract.ts'
 import type { CloudCore } from './core.ts'
 
@@ -43,8 +43,10 @@ export class CloudDirectory implements OpenDirectory {
     }
   }
 
-  fsync(): Answer<void> {
-    return this.#core.index.durable()
+  /** The names are in the tree, what they need in the bucket in the journal: one without the other is no safe name. */
+  async fsync(): Promise<void> {
+    const { index, journal } = this.#core
+    await Promise.all([journal.durable(), index.durable()])
   }
 
   release(): void {}

@@ -92,7 +92,7 @@ export class CloudFile implements OpenFile {
       this.#writer.contentChanged(node, false)
     }
     const zeroed = kind === 0 ? undefined : staged.zero(offset, lengthBytes, () => context.signal)
-    return zeroed ? zeroed.then(finish) : finish()
+    return zeroed ? this.#writer.changing(node, zeroed.then(finish)) : finish()
   }
 
   seek(_context: RequestContext, offset: number, whence: number): number {

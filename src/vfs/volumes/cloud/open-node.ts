@@ -28,6 +28,8 @@ export class OpenNode {
   handles = 0
   /** It has no name any more: nothing of it is uploaded. */
   isUnlinked = false
+  /** Somebody else removed or replaced its object: nothing can be written to it any more. */
+  isLost = false
   /** Content or attributes that the journal doesn't have. */
   isDirty: boolean
   staged: StagedFile | undefined
@@ -121,7 +123,13 @@ export class OpenNode {
     this.#base = undefined
   }
 
-  /** Its name is gone from the bucket: who has it open reads on as far as the bytes are at hand. */
+  /** Somebody else removed its object. What would be written has no place to go: that is an error, and never silence. */
+  loseElsewhere(): void {
+    this.isLost = true
+    this.lose()
+  }
+
+  /** Its name is gone: who has it open reads on as far as the bytes are at hand. */
   lose(): void {
     this.isUnlinked = true
     this.attributes = Object.assign(new Attributes(), this.attributes, { nlink: 0 })

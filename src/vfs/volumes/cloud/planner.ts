@@ -73,6 +73,7 @@ export class Planner {
       // What failed stands in the way of what follows it.
       if (last?.state === 'failed' && planned.replaced === undefined) this.#drop(last)
       this.#leaveOthers(ino, record, key, planned.id)
+      if (planned.replaced && planned.replaced.action.key !== key) this.#vacate(planned.replaced)
       this.#keep(key, planned.id)
       return planned
     })
@@ -97,6 +98,7 @@ export class Planner {
         const expected = this.#expectedAt(key, this.#there(record, key, attributes), last.id)
         if (journal.replace(last.id, { ...action, ...base, key, expected })) {
           this.#leaveOthers(ino, record, key, last.id)
+          this.#vacate(last)
           this.#keep(key, last.id)
           return
         }
@@ -226,6 +228,13 @@ export class Planner {
       metadata: record.known ? metadataOf(attributes, index.objects.attributes(attributes.ino)) : undefined,
       contentType: record.contentType ?? contentTypeOf(attributes.mode),
     }
+  }
+
+  /** Work went to another key: what it was to overwrite at its old one, as nobody wants that, goes. */
+  #vacate({ action: { key, expected } }: Work): void {
+    if (expected === 'any' || expected === 'absent' || this.#isLeaving(key)) return
+    this.#core.touched.touch(key)
+    this.#core.journal.enqueue([this.#deletion(0, key, expected === 'own' ? undefined : expected.etag)])
   }
 
   #deletion(node: Ino, key: string, etag: string | undefined): Action {

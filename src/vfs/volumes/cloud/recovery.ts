@@ -3,12 +3,12 @@
  *
  * Owns: the steps for each pending node. Must stay true:
  * - What the journal has of a node's content is newer than what the index has of its size.
- * - A node that was made and never closed becomes an empty object; nothing that was answered is given up.
+ * - A node that was made and never closed becomes an empty object, but not over another one; nothing that was answered is given up.
  * - Done before anything is uploaded or listed.
  */
 import type { PutAction, Work } from '../../../cache/writeback/work.ts'
 import type { ObjectRecord } from '../../../index/object-store.ts'
-import { type Attributes, isDirectory, isSymlink } from '../../contract.ts'
+import { type Attributes, type Ino, isDirectory, isSymlink } from '../../contract.ts'
 import type { CloudCore } from './core.ts'
 import { sized } from './core.ts'
 import { attributesIn } from './metadata.ts'
@@ -51,6 +51,10 @@ function recoverNode(core: CloudCore, planner: Planner, record: ObjectRecord): v
     return
   }
   if (record.key === undefined) {
+    if (!isFolder && !isSymlink(attributes.mode) && record.replaces !== undefined) {
+      giveUp(core, record.ino)
+      return
+    }
     if (isFolder || !isSymlink(attributes.mode))
       planner.put(sized(attributes, isFolder ? attributes.sizeBytes : 0), { root: undefined, sizeBytes: 0 })
     else putTarget(core, planner, attributes)
@@ -64,6 +68,16 @@ function recoverNode(core: CloudCore, planner: Planner, record: ObjectRecord): v
   // Written to and never closed: the object is what there is.
   if (!isFolder && attributes.sizeBytes !== record.sizeBytes) index.putNode(volume, sized(attributes, record.sizeBytes))
   index.objects.put({ ...record, pending: works.length > 0 })
+}
+
+/** Renamed over another file, and nothing of its content was kept: that other one is what there is. */
+function giveUp(core: CloudCore, ino: Ino): void {
+  const { index, volume } = core
+  const link = index.links(ino)[0]
+  if (!link) return
+  index.removeEntry(volume, link.parent, link.name)
+  const directory = core.record(link.parent)
+  if (directory.listedMs !== undefined && directory.listedMs > 1) index.objects.put({ ...directory, listedMs: 1 })
 }
 
 /** Size and time of what was queued, where the index hasn't heard of it. */

@@ -7,6 +7,7 @@
  * - A node whose content isn't queued is never dropped from memory, unless it has no name.
  */
 import type { WritebackEngine } from '../../../cache/writeback/engine.ts'
+import { FsError } from '../../../errors.ts'
 import type { Answer, Attributes, Ino } from '../../contract.ts'
 import { type Contents, fileOf } from './contents.ts'
 import { type CloudCore, modified, sized } from './core.ts'
@@ -33,8 +34,9 @@ export class Writer {
     this.#engine = engine
   }
 
-  /** The content is about to change. */
+  /** The content is about to change. Throws 'stale' where it could never be stored. */
   willWrite(node: OpenNode): void {
+    if (node.isLost) throw new FsError('stale', 'somebody else changed or removed the object meanwhile', { operation: 'write' })
     if (node.isDirty || node.isUnlinked) return
     const record = this.#core.record(node.ino)
     if (!record.pending) this.#core.index.objects.put({ ...record, pending: true })
@@ -44,10 +46,13 @@ export class Writer {
   write(node: OpenNode, position: number, data: Buffer, signal: Signal): Answer<void> {
     this.willWrite(node)
     const written = node.forWriting().write(position, data, signal)
-    if (!written) return
-    // What is queued meanwhile doesn't have it.
+    return written && this.changing(node, written)
+  }
+
+  /** A change of the content that has to wait: what is queued meanwhile doesn't have it. */
+  changing(node: OpenNode, change: Promise<void>): Promise<void> {
     node.inUse++
-    return written.finally(() => {
+    return change.finally(() => {
       node.inUse--
       this.willWrite(node)
     })
