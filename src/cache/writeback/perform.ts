@@ -110,16 +110,17 @@ class PutWork {
     const { capabilities } = this.#ground.backend
     if (sizeBytes > capabilities.maximumObjectBytes)
       throw new FsError('file-too-large', 'larger than the store takes', { operation: 'upload' })
-    const source = await this.#source()
-    this.#base = source.base ?? this.#action.base
+    let source: UploadSource | undefined
     try {
+      source = await this.#source()
+      this.#base = source.base ?? this.#action.base
       if (source.sizeBytes !== sizeBytes)
         throw new FsError('damaged', 'the content that waits for its upload has another size', { operation: 'upload' })
       return await (sizeBytes <= this.#ground.settings.multipartBytes ? this.#whole(source) : this.#inParts(source))
     } catch (error) {
       throw await this.#sortOut(error)
     } finally {
-      source.close()
+      source?.close()
     }
   }
 
@@ -293,8 +294,8 @@ class PutWork {
   /** What a refusal means: a conflict, or an earlier attempt of this work (then there is nothing to throw, and it is found next time). */
   async #sortOut(error: unknown): Promise<unknown> {
     const kind = errorKind(error)
-    if (error instanceof BaseGone) {
-      // It may be this very work that took its place, in an attempt whose answer was lost.
+    if (error instanceof BaseGone || kind === 'damaged') {
+      // It may be this very work that took its place, in an attempt whose answer was lost; then the content may be gone as well.
       const there = await look(this.#ground.backend, this.#action.key, this.#signal)
       return there?.metadata[WRITE_ID] === this.#work.writeId ? new AlreadyStored(storedAs(there)) : error
     }

@@ -146,6 +146,45 @@ test('what somebody else removed or replaced can not be written to through an op
   t.deepEqual(await bucketOf(backend), ['replaced of somebody else'])
 })
 
+test('what was written stays until the journal has safely forgotten it: a journal that falls back has its content', async t => {
+  const backend = new MemoryBackend()
+  const held = gate()
+  const ground = new TestGround({ backend, keep: true, volume: { step: at => (at === 'begun' ? held.passed : undefined) } })
+  const { volume, journal, staging } = ground
+  const content = 'x'.repeat(300_000)
+  const ino = await write(volume, 'uploaded', content)
+  await write(volume, 'removed', content)
+  // A disk that takes nothing more of the journal, until it does.
+  const disk = gate()
+  const real = journal.durable.bind(journal)
+  journal.durable = async () => {
+    await disk.passed
+    return real()
+  }
+  const before = ground.asLeftByCrash()
+  await volume.unlink(context, volume.rootIno, 'removed')
+  held.open()
+  await ground.drained()
+  await volume.refresh()
+  const left = ground.asLeftByCrash()
+  t.is(fs.readdirSync(`${left}/staging`).length, 2)
+  t.deepEqual(fs.readdirSync(`${left}/staging`).sort(), fs.readdirSync(`${before}/staging`).sort())
+  disk.open()
+  for (let turn = 0; turn < 600 && staging.diskBytes() > 0; turn++) await new Promise(resolve => setTimeout(resolve, 100))
+  t.is(staging.diskBytes(), 0)
+  await volume.close()
+  // The content is gone now, and the journal as it was: the object is recognized.
+  fs.rmSync(`${before}/staging`, { recursive: true })
+  const again = closed(t, { backend, directory: before })
+  await again.drained()
+  t.is((await contentOf(again.volume, ino)).toString(), content)
+  t.true((await bucketOf(backend)).includes(`uploaded ${content}`))
+  t.deepEqual(
+    again.journal.list(again.volume.id, 10).map(work => work.action.key),
+    ['removed'],
+  )
+})
+
 test.serial('a sync reaches the journal, and the contents of files that nobody has open', async t => {
   const ground = new TestGround({ backend: new MemoryBackend(), volume: { step: () => new Promise(() => {}) } })
   const { volume, journal } = ground

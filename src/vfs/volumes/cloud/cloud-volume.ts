@@ -402,6 +402,7 @@ export class CloudVolume implements Volume {
     await Promise.all([this.#lister.stop(), this.#details.stop(), this.#mover.stop(), this.#engine.stop(), this.#pins.stop()])
     await this.#contents.stop()
     this.#writer.stop()
+    await this.#contents.finish()
     this.#core.reading.close()
     this.#core.index.flush('process')
   }

@@ -2,16 +2,19 @@
  * Which staged contents are still needed, and by what.
  *
  * Owns: the opening of nodes with the content that waits for its upload, and the ending of roots and staged files. Must stay true:
- * a staged file is removed when no row of the journal and no open node needs it, and never before; what was uploaded is in the block
+ * a staged file is removed when no row of the journal and no open node needs it, and never before (also not before the journal's
+ * forgetting survives power loss: endings.ts); what was uploaded is in the block
  * cache where it fits, so that it needn't be fetched to be read again.
  */
 
 import { SMALLEST_BLOCK_BYTES } from '../../../cache/blocks/format.ts'
 import type { RemoteObject } from '../../../cache/reading/object-reader.ts'
 import { decodeRoot } from '../../../cache/staging/format.ts'
+import type { StagedFile } from '../../../cache/staging/staged-file.ts'
 import type { PutAction, Work } from '../../../cache/writeback/work.ts'
 import type { Attributes, Ino } from '../../contract.ts'
 import type { CloudCore } from './core.ts'
+import { Endings } from './endings.ts'
 import { OpenNode, type OwnWork } from './open-node.ts'
 
 /** Larger contents are fetched again when they are read. */
@@ -23,12 +26,18 @@ type PutWork = Work & { readonly action: PutAction }
 export class Contents {
   readonly #core: CloudCore
   readonly #seeding = new Set<Promise<void>>()
+  readonly #endings: Endings
+  /** Stands for work that is gone, among the roots of a node, until the journal has safely forgotten it. Below zero: no work has it. */
+  #lastKept = 0
+  /** Roots of work that is gone, until then: who resumes their file leaves alone what they need. */
+  readonly #ending = new Map<number, Buffer>()
   #isStopped = false
 
   readonly #ownWork: OwnWork
 
   constructor(core: CloudCore, ownWork: OwnWork) {
     this.#core = core
+    this.#endings = new Endings(core.journal, core.log)
     this.#ownWork = ownWork
   }
 
@@ -62,7 +71,7 @@ export class Contents {
     if (open.get(node.ino) === node) open.delete(node.ino)
     const { staged } = node
     // Without work that needs it, it is in the bucket, or unwanted.
-    if (staged && this.#rootsInUse(staged.id, node.ino).length === 0) staged.remove()
+    if (staged && this.#rootsInUse(staged.id, node.ino).length === 0) this.#removeLater(staged, node.ino)
     else if (staged && !staged.changed) staged.park()
     node.close()
   }
@@ -75,11 +84,38 @@ export class Contents {
     const node = this.#core.open.get(action.node)
     if (node?.staged?.id === id) {
       const number = node.roots.get(work.id)
+      this.endRoot(node, action.root, number)
       node.roots.delete(work.id)
-      node.endRoot(number)
       return
     }
-    if (this.#rootsInUse(id, action.node).length === 0) this.#core.staging.remove(id)
+    this.forget(action.root, action.node)
+  }
+
+  /** A root of what a node has staged isn't needed any more, when the journal has safely forgotten it. */
+  endRoot(node: OpenNode, root: Buffer, number: number | undefined): void {
+    if (number === undefined) return
+    const { staged } = node
+    const kept = --this.#lastKept
+    node.roots.set(kept, number)
+    this.#ending.set(kept, root)
+    this.#endings.add(() => {
+      this.#ending.delete(kept)
+      if (node.staged !== staged) return
+      node.roots.delete(kept)
+      node.endRoot(number)
+    })
+  }
+
+  /** A root of a staged file that no open node has isn't needed any more; the file goes, unless the journal says otherwise. */
+  forget(root: Buffer, ino: Ino): void {
+    const id = fileOf(root)
+    const kept = --this.#lastKept
+    this.#ending.set(kept, root)
+    this.#endings.add(() => {
+      this.#ending.delete(kept)
+      if (this.#rootsInUse(id, ino).length > 0 || this.#core.open.get(ino)?.staged?.id === id) return
+      this.#core.staging.remove(id)
+    })
   }
 
   /** A put was done, and the index knows it: the object is the content from now on, as far as nothing newer was written. */
@@ -102,7 +138,7 @@ export class Contents {
       const staged = now?.staged
       if (staged && now === node && isCurrent() && (action.root === undefined || staged.id === fileOf(action.root))) {
         now.settle(remote)
-        staged.remove()
+        this.#removeLater(staged, action.node)
       } else this.release(work)
     }
     if (action.root === undefined || action.sizeBytes === 0) settle()
@@ -117,6 +153,17 @@ export class Contents {
   async stop(): Promise<void> {
     this.#isStopped = true
     await Promise.allSettled(this.#seeding)
+  }
+
+  /** After the last change of the journal: what isn't needed is gone. */
+  finish(): Promise<void> {
+    return this.#endings.flush()
+  }
+
+  #removeLater(staged: StagedFile, ino: Ino): void {
+    this.#endings.add(() => {
+      if (this.#rootsInUse(staged.id, ino).length === 0) staged.remove()
+    })
   }
 
   /** Puts what was uploaded into the block cache. */
@@ -146,11 +193,10 @@ export class Contents {
     }
     const id = fileOf(last.action.root)
     const same = puts.filter(work => work.action.root !== undefined && fileOf(work.action.root) === id)
-    node.staged = this.#core.staging.resume(
-      same.map(work => work.action.root!),
-      node.base(),
-    )
-    for (const [index, work] of same.entries()) node.roots.set(work.id, index + 1)
+    const ending = [...this.#ending.values()].filter(root => fileOf(root) === id)
+    node.staged = this.#core.staging.resume([...ending, ...same.map(work => work.action.root!)], node.base())
+    for (const [index, root] of ending.entries()) this.endRoot(node, root, index + 1)
+    for (const [index, work] of same.entries()) node.roots.set(work.id, ending.length + index + 1)
   }
 
   #puts(ino: Ino): PutWork[] {

@@ -184,7 +184,7 @@ export class Writer {
     now: number | undefined,
   ): void {
     if (action.root === undefined) return
-    if (before !== undefined && before !== now) node.endRoot(before)
-    else if (before === undefined && node.staged?.id !== fileOf(action.root)) this.#core.staging.remove(fileOf(action.root))
+    if (before !== undefined && before !== now) this.#contents.endRoot(node, action.root, before)
+    else if (before === undefined && node.staged?.id !== fileOf(action.root)) this.#contents.forget(action.root, node.ino)
   }
 }
