@@ -1,7 +1,7 @@
 /** A vault does what every volume must do; what was closed is there again, from the working index and without it. */
 import { randomBytes } from 'node:crypto'
 import test from 'ava'
-import { O_RDONLY, O_RDWR } from '../../src/sys/flags.ts'
+import { O_RDONLY, O_RDWR, O_TRUNC } from '../../src/sys/flags.ts'
 import { context, listNames, volumeSuite } from '../vfs/volume-contract.ts'
 import { TestVault } from './vault-fixture.ts'
 
@@ -47,4 +47,26 @@ test('what was closed is there again, with and without the working index', async
     t.is(again.lookup(context, folder, 'hard')!.attributes.nlink, 2)
     await again.close()
   }
+})
+
+test('opening an empty file with O_TRUNC sets its times; an ACL is refused, not kept as a plain attribute', async t => {
+  const { vault, volume } = await TestVault.create()
+  t.teardown(() => vault.remove())
+  const { entry, file } = volume.create(context, volume.rootIno, 'empty', 0o640, O_RDWR)
+  await file.release()
+  const { ino } = entry.attributes
+  volume.setattr(context, ino, { mtime: { sec: 1234, nsec: 5678 } })
+  await volume.open(context, ino, O_RDWR | O_TRUNC).release()
+  t.true(volume.getattr(context, ino).attributes.mtimeSec > 1234)
+  const acl = 'system.posix_acl_access'
+  t.like(
+    t.throws(() => volume.setxattr(context, ino, acl, Buffer.alloc(4), 0)),
+    { kind: 'not-supported' },
+  )
+  t.like(
+    t.throws(() => volume.getxattr(context, ino, acl)),
+    { kind: 'not-supported' },
+  )
+  t.deepEqual(volume.listxattr(context, ino), [])
+  await volume.close()
 })

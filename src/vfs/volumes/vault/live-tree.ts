@@ -210,6 +210,7 @@ export class LiveTree {
     const node = nodes.get(ino)
     if (value.length > XATTR_LIMIT_BYTES) throw new FsError('too-big', undefined, { operation: 'setxattr' })
     if (name.length > NAME_LIMIT_BYTES || name === '') throw new FsError('range', undefined, { operation: 'setxattr' })
+    mustNotBeAcl(name, 'setxattr')
     const known = flags & (XATTR_CREATE | XATTR_REPLACE) ? index.xattrOf(node.id, name) : undefined
     if (flags & XATTR_CREATE && known) throw new FsError('exists', undefined, { operation: 'setxattr' })
     if (flags & XATTR_REPLACE && !known) throw new FsError('no-attribute', undefined, { operation: 'setxattr' })
@@ -219,6 +220,7 @@ export class LiveTree {
   }
 
   getxattr(_context: RequestContext, ino: Ino, name: Name): Buffer {
+    mustNotBeAcl(name, 'getxattr')
     const value = this.#parts.index.xattrOf(this.#parts.nodes.get(ino).id, name)
     if (!value) throw new FsError('no-attribute', undefined, { operation: 'getxattr' })
     return value
@@ -248,9 +250,10 @@ export class LiveTree {
     if (isDirectory(node.attributes.mode)) throw new FsError('is-directory', undefined, { operation: 'open' })
     if (isSymlink(node.attributes.mode)) throw new FsError('symlink-loop', undefined, { operation: 'open' })
     if (!isRegular(node.attributes.mode)) throw new FsError('no-device', undefined, { operation: 'open' })
-    if (flags & O_TRUNC && node.attributes.sizeBytes > 0) {
-      contents.truncate(node, 0)
+    if (flags & O_TRUNC) {
+      if (node.attributes.sizeBytes > 0) contents.truncate(node, 0)
       node.attributes.sizeBytes = 0
+      // Of an empty file too: the kernel leaves the times of an O_TRUNC to the filesystem.
       nodes.modified(node)
     }
     return new VaultFile(this.#parts, node, flags)
@@ -313,4 +316,9 @@ export class LiveTree {
     if (this.#parts.readOnly) throw new FsError('read-only', undefined, { operation })
     this.#parts.commits.mustWork()
   }
+}
+
+/** An ACL kept as a plain attribute would be shown and never enforced. */
+function mustNotBeAcl(name: Name, operation: string): void {
+  if (name.startsWith('system.posix_acl_')) throw new FsError('not-supported', undefined, { operation })
 }
