@@ -14,8 +14,7 @@ const sdmount = (library: string, ...args: string[]) =>
   execFileSync(resolve('bin/sdmount'), ['--library', library, ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] })
 
 interface Status {
-  readonly process?: { readonly pid: number }
-  readonly pid?: number
+  readonly daemon: { readonly pid: number }
 }
 
 function waitForScan(library: string): void {
@@ -55,9 +54,8 @@ export function factsOfLibraries(work: string): Record<string, string> {
     sdmount(library, mountpoint)
     ready.push(Number(process.hrtime.bigint() - start) / 1e6)
     const status = JSON.parse(sdmount(library, 'status', '--json')) as Status
-    const pid = status.process?.pid ?? status.pid
-    const resident = pid === undefined ? undefined : /VmRSS:\s*(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]
-    residentMiB = Math.max(residentMiB, Number(resident ?? 0) / 1024)
+    const resident = /VmRSS:\s*(\d+)/.exec(readFileSync(`/proc/${status.daemon.pid}/status`, 'utf8'))![1]
+    residentMiB = Math.max(residentMiB, Number(resident) / 1024)
   }
   waitForScan(library)
   sdmount(library, 'umount')
